@@ -1,0 +1,35 @@
+# make help lists the targets. Long runs have their own target; the default path stays short.
+GO      ?= go
+BIN     := bin
+LINT    := $(BIN)/golangci-lint
+LINT_V  := v2.15.0
+
+.PHONY: help build test check fmt vet lint unit clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/millrace and bin/millrace-stage
+	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
+
+test: vet unit ## what CI runs: vet and every test with the race detector
+
+unit:
+	$(GO) test -race -timeout 20m ./...
+
+check: fmt vet lint unit ## before every commit: format, vet, lint, unit tests
+
+fmt: ## fails when a file is not gofmt'ed
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$out" ] || { echo "not gofmt'ed:"; echo "$$out"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+
+lint: $(LINT) ## golangci-lint, with the import rules of the rooms
+	$(LINT) run
+
+$(LINT):
+	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_V)
+
+clean: ## remove what was built
+	rm -rf $(BIN)

@@ -1,0 +1,181 @@
+package schema
+
+import "time"
+
+// Files of a request folder, runs/<run>/<request>/. Millrace commits request.json, prompt.md,
+// context.json and skills/; all else belongs to the supervisor until its completion is applied.
+const (
+	RequestFile    = "request.json"
+	PromptFile     = "prompt.md"
+	ContextFile    = "context.json"
+	StartedFile    = "started"         // created O_EXCL: the request is spent
+	SupervisorLock = "supervisor.lock" // held while the request is alive; never deleted
+	CancelFile     = "cancel"          // committed by Millrace: end the agent
+	CompletionFile = "completion.json" // written once by the supervisor
+	ResultFile     = "result.json"     // committed by Millrace: the normalised result
+	TerminalFile   = "terminal_result.json"
+	StdoutFile     = "stdout.txt"
+	StderrFile     = "stderr.txt"
+	FinalFile      = "final.md" // the agent's final message, where the adapter tells it apart
+	InvocationFile = "invocation.json"
+	OutboxFolder   = "outbox"
+	RequestEnv     = "MILLRACE_REQUEST" // marks every process of a request
+	RunEnv         = "MILLRACE_RUN"     // commands refuse to act as an operator when it is set
+)
+
+// Failure classes (runtime.md), by scope.
+const (
+	FailRunnerNotFound = "runner_not_found" // runner scope
+	FailAuth           = "auth_failed"
+	FailProvider       = "provider_unavailable"
+	FailRateLimited    = "provider_rate_limited"
+	FailNetwork        = "network_unavailable"
+
+	FailSupervisorLost = "supervisor_lost" // run scope
+	FailNotStarted     = "not_started"
+	FailCancelled      = "cancelled"
+
+	FailTimeout         = "runner_timeout" // stage scope
+	FailStalled         = "runner_stalled"
+	FailExit            = "runner_exit"
+	FailMissingOutcome  = "missing_outcome"
+	FailIllegalOutcome  = "illegal_outcome"
+	FailConflicting     = "conflicting_outcomes"
+	FailMissingArtifact = "missing_artifact"
+	FailInvalidArtifact = "invalid_artifact"
+	FailOutboxConflict  = "outbox_conflict"
+	FailNoProgress      = "no_progress"
+)
+
+// Scope of a failure class: "runner", "run" or "stage".
+func Scope(class string) string {
+	switch class {
+	case FailRunnerNotFound, FailAuth, FailProvider, FailRateLimited, FailNetwork:
+		return "runner"
+	case FailSupervisorLost, FailNotStarted, FailCancelled:
+		return "run"
+	}
+	return "stage"
+}
+
+// A Request asks a supervisor for one stage: runs/<run>/<request>/request.json. Paths in it are
+// relative to the request folder; the project folder is four levels up, above millrace-agents.
+type Request struct {
+	SchemaVersion int        `json:"schema_version"`
+	ID            string     `json:"request"` // unique over hosts and restarts; MILLRACE_REQUEST
+	Run           string     `json:"run"`
+	Attempt       int        `json:"attempt"` // requests of this run so far, from 1
+	Plane         string     `json:"plane"`
+	Node          string     `json:"node"`
+	Stage         string     `json:"stage"`
+	Item          Key        `json:"item"`
+	Generation    int        `json:"generation"`
+	Plan          Digest     `json:"plan"`
+	Outcomes      []string   `json:"outcomes"` // legal ones, sorted
+	Runner        Runner     `json:"runner"`
+	Model         string     `json:"model,omitempty"`
+	Thinking      string     `json:"thinking_level,omitempty"`
+	Permission    string     `json:"permission,omitempty"`
+	Timeout       Duration   `json:"timeout"`
+	Stall         Duration   `json:"stall_timeout"`
+	MaxTurns      int        `json:"max_turns,omitempty"`
+	Artifacts     []Artifact `json:"artifacts,omitempty"`
+	Checks        []Check    `json:"checks,omitempty"`        // of the item
+	ChecksBefore  bool       `json:"checks_before,omitempty"` // run them before the agent
+	ChecksAfter   []string   `json:"checks_after,omitempty"`  // run them after these outcomes
+	Tree          bool       `json:"tree,omitempty"`          // digest the working tree before and after
+	Created       time.Time  `json:"created_at"`
+}
+
+// Exit kinds of a completion.
+const (
+	ExitCompleted  = "completed"
+	ExitFailed     = "failed"
+	ExitTimeout    = "timeout"
+	ExitStalled    = "stalled"
+	ExitCancelled  = "cancelled"
+	ExitNotStarted = "not_started"
+)
+
+// A Completion is a supervisor's one report: completion.json.
+type Completion struct {
+	SchemaVersion int           `json:"schema_version"`
+	Request       string        `json:"request"`
+	Run           string        `json:"run"`
+	Exit          string        `json:"exit"`
+	ExitCode      *int          `json:"exit_code,omitempty"`
+	Signal        string        `json:"signal,omitempty"`
+	Failure       string        `json:"failure_class,omitempty"`
+	Detail        string        `json:"detail,omitempty"`
+	RetryAfter    Duration      `json:"retry_after,omitempty"`
+	Started       time.Time     `json:"started_at,omitzero"`
+	Ended         time.Time     `json:"ended_at"`
+	Claim         *Claim        `json:"claim,omitempty"` // what the agent said, nil when it said nothing usable
+	Transcripts   []File        `json:"transcripts,omitempty"`
+	Artifacts     []File        `json:"artifacts,omitempty"`
+	Outbox        []File        `json:"outbox,omitempty"`
+	Tokens        *Tokens       `json:"tokens,omitempty"` // nil: unknown, which is not zero
+	Cost          *Cost         `json:"cost,omitempty"`
+	Session       string        `json:"session,omitempty"`
+	ChecksBefore  []CheckRecord `json:"checks_before,omitempty"`
+	ChecksAfter   []CheckRecord `json:"checks_after,omitempty"`
+	TreeBefore    string        `json:"tree_before,omitempty"`
+	TreeAfter     string        `json:"tree_after,omitempty"`
+}
+
+// A Claim is the outcome an agent claims; the runtime decides what follows.
+type Claim struct {
+	Outcome   string         `json:"outcome"`
+	Class     string         `json:"class,omitempty"`
+	Summaries []string       `json:"summary_artifact_paths,omitempty"`
+	Metadata  map[string]any `json:"metadata,omitempty"`
+	Source    string         `json:"source"` // terminal_result.json, or the transcript it stood in
+}
+
+// A File is listed with what is needed to know it again.
+type File struct {
+	Path    string `json:"path"` // relative to the request folder
+	Size    int64  `json:"size"`
+	Digest  Digest `json:"digest"`
+	Dropped int64  `json:"dropped,omitempty"` // bytes beyond a transcript's cap
+}
+
+// Tokens by class, as the provider counts them. A nil field is unknown.
+type Tokens struct {
+	Input      *int64 `json:"input,omitempty"` // uncached
+	CachedRead *int64 `json:"cached_read,omitempty"`
+	CacheWrite *int64 `json:"cache_write,omitempty"`
+	Output     *int64 `json:"output,omitempty"`
+	Reasoning  *int64 `json:"reasoning,omitempty"`
+}
+
+// Total of the known classes; reasoning is part of output.
+func (t *Tokens) Total() int64 {
+	var sum int64
+	if t != nil {
+		for _, n := range []*int64{t.Input, t.CachedRead, t.CacheWrite, t.Output} {
+			if n != nil {
+				sum += *n
+			}
+		}
+	}
+	return sum
+}
+
+// Cost of a request in US dollars; Reported is false for an estimate.
+type Cost struct {
+	USD      float64 `json:"usd"`
+	Reported bool    `json:"reported"`
+}
+
+// A CheckRecord is the evidence one check gave.
+type CheckRecord struct {
+	Name     string   `json:"name"`
+	Run      string   `json:"run"`
+	ExitCode int      `json:"exit_code"` // -1: ended by us or never started
+	Passed   bool     `json:"passed"`
+	Detail   string   `json:"detail,omitempty"` // timeout, cannot start, …
+	Duration Duration `json:"duration"`
+	Log      File     `json:"log"`
+	Tree     string   `json:"tree,omitempty"` // working tree it ran on
+}

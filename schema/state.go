@@ -1,0 +1,224 @@
+package schema
+
+import "time"
+
+// States that have a meaning beyond their folder. A family names its folders itself; these roles are
+// what its states are called in the journal.
+const (
+	StateQueue      = "queue" // claimable (the incident family calls its folder incoming)
+	StateActive     = "active"
+	StateDone       = "done" // ended well (incident: resolved, blueprint_draft: approved)
+	StateBlocked    = "blocked"
+	StateCancelled  = "cancelled"
+	StateSuperseded = "superseded"
+)
+
+// Ended reports whether nothing will happen to an item in this state by itself.
+func Ended(state string) bool {
+	return state == StateDone || state == StateCancelled || state == StateSuperseded
+}
+
+// An Item is the observed half of one work item: state/status/<family>/<id>.json.
+type Item struct {
+	SchemaVersion int    `json:"schema_version"`
+	Family        string `json:"family"`
+	ID            string `json:"id"`
+	State         string `json:"state"`
+	Path          string `json:"path"` // of its document, below the workspace folder
+
+	Title     string    `json:"title,omitempty"`
+	Priority  int       `json:"priority,omitempty"`
+	DependsOn []string  `json:"depends_on,omitempty"`
+	Lineage   Lineage   `json:"lineage,omitzero"`
+	Checks    []Check   `json:"checks,omitempty"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	CreatedBy string    `json:"created_by,omitempty"`
+
+	Generation int          `json:"generation"`                    // counts admitted contents, from 1
+	Observed   int          `json:"observed_generation,omitempty"` // what the last run worked on
+	Document   Digest       `json:"document"`                      // bytes of the document in its lifecycle folder
+	Source     string       `json:"source"`                        // declaration, command, outbox, foreign, runtime
+	During     string       `json:"during,omitempty"`              // the run that was active when it appeared, if it may be its work
+	Declared   *Declaration `json:"declaration,omitempty"`         // nil: has none
+
+	Run      string         `json:"run,omitempty"`      // current or last run
+	Attempts int            `json:"attempts,omitempty"` // runs begun
+	Counters map[string]int `json:"counters,omitempty"`
+	Last     *Outcome       `json:"last_outcome,omitempty"`
+	Blocked  *Blocked       `json:"blocked,omitempty"`
+	Cancel   *Cancel        `json:"cancel,omitempty"`   // wanted while active; obeyed when the stage ends
+	EndedBy  string         `json:"ended_by,omitempty"` // prune, command, run, admit --done
+	Updated  time.Time      `json:"updated_at"`
+	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
+}
+
+// Key of the item.
+func (it *Item) Key() Key { return Key{it.Family, it.ID} }
+
+// A Declaration ties an item to the file that declares it.
+type Declaration struct {
+	Path    string     `json:"path"`                   // below the workspace folder, when last seen
+	Digest  Digest     `json:"digest"`                 // of the admitted record
+	Branch  string     `json:"branch,omitempty"`       // git HEAD's branch when last seen
+	Absent  *time.Time `json:"absent_since,omitempty"` // first sight of its absence
+	Pending Digest     `json:"pending,omitempty"`      // newest edit that waits for the item to leave active
+}
+
+// Outcome of one stage, as the runtime understood it.
+type Outcome struct {
+	Run     string    `json:"run"`
+	Request string    `json:"request"`
+	Node    string    `json:"node"`
+	Outcome string    `json:"outcome"`
+	Class   string    `json:"class,omitempty"`
+	Failure string    `json:"failure_class,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// Blocked says why an item is blocked.
+type Blocked struct {
+	Class   string    `json:"failure_class"`
+	Message string    `json:"message"`
+	Run     string    `json:"run,omitempty"`
+	Node    string    `json:"node,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+// Cancel is a wanted end of an active item.
+type Cancel struct {
+	By  string    `json:"by"` // prune or command
+	Why string    `json:"why"`
+	At  time.Time `json:"at"`
+	Now bool      `json:"now,omitempty"` // end the running stage as well
+	To  string    `json:"to"`            // state that follows: cancelled, or queue for retry-active
+}
+
+// A Note is one intervention.
+type Note struct {
+	At   time.Time `json:"at"`
+	By   string    `json:"by"`
+	What string    `json:"what"`
+	Why  string    `json:"why,omitempty"`
+}
+
+// States of a run.
+const (
+	RunRunning = "running" // a stage runs or is about to
+	RunParked  = "parked"  // waits after its entry
+	RunEnded   = "ended"
+)
+
+// A Run is one passage of an item through a graph: runs/<id>/run.json.
+type Run struct {
+	SchemaVersion int       `json:"schema_version"`
+	ID            string    `json:"id"`
+	Item          Key       `json:"item"`
+	Generation    int       `json:"generation"`
+	Plan          Digest    `json:"plan"`
+	Plane         string    `json:"plane"`
+	Graph         string    `json:"graph"`
+	State         string    `json:"state"`
+	Node          string    `json:"node"`               // current or next node
+	Request       string    `json:"request,omitempty"`  // in flight; "" while the next stage waits to start
+	Restarts      int       `json:"restarts,omitempty"` // of this node after run-scope failures
+	Steps         []Step    `json:"steps,omitempty"`
+	Started       time.Time `json:"started_at"`
+	Ended         time.Time `json:"ended_at,omitzero"`
+	End           string    `json:"end,omitempty"`           // terminal it reached, or cancelled
+	FirstFailure  string    `json:"first_failure,omitempty"` // class of the first failure
+}
+
+// Entered lists the nodes that the run has been in, in order of first entry.
+func (r *Run) Entered() []string {
+	var nodes []string
+	seen := map[string]bool{}
+	for _, s := range r.Steps {
+		if !seen[s.Node] {
+			seen[s.Node] = true
+			nodes = append(nodes, s.Node)
+		}
+	}
+	return nodes
+}
+
+// A Step is one applied stage result and the routing decision that followed.
+type Step struct {
+	Request   string            `json:"request"`
+	Node      string            `json:"node"`
+	Stage     string            `json:"stage"`
+	Outcome   string            `json:"outcome"`
+	Class     string            `json:"class"`
+	Failure   string            `json:"failure_class,omitempty"`
+	Message   string            `json:"message,omitempty"`
+	Artifacts map[string]Digest `json:"artifacts,omitempty"`
+	Tree      string            `json:"tree,omitempty"` // working tree after the stage
+	Tokens    *Tokens           `json:"tokens,omitempty"`
+	Started   time.Time         `json:"started_at,omitzero"`
+	Ended     time.Time         `json:"ended_at"`
+	To        string            `json:"to"`                // node or end
+	Why       string            `json:"why"`               // the routing decision in words
+	Counter   string            `json:"counter,omitempty"` // budget that it spent
+	Spawned   []Key             `json:"spawned,omitempty"`
+}
+
+// Control is the runtime-wide state: state/control.json.
+type Control struct {
+	SchemaVersion int                   `json:"schema_version"`
+	Pauses        map[string]Pause      `json:"pauses,omitempty"` // by source: operator, declared, usage_governance
+	Stop          *Stop                 `json:"stop,omitempty"`
+	Runners       map[string]RunnerWait `json:"runners,omitempty"`
+	Accepted      map[string]Digest     `json:"accepted,omitempty"` // held files that a person accepted, by path
+	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
+	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
+	Mode          string                `json:"mode,omitempty"`
+}
+
+// A Pause is one reason why nothing is dispatched.
+type Pause struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+// Stop asks one daemon, by its instance, to end. Another daemon drops it: a stop is spent once.
+type Stop struct {
+	Daemon string    `json:"daemon"`
+	Reason string    `json:"reason,omitempty"`
+	Cancel bool      `json:"cancel,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// RunnerWait keeps a failing runner away from the queue.
+type RunnerWait struct {
+	Class    string    `json:"failure_class"`
+	Message  string    `json:"message,omitempty"`
+	Stalled  bool      `json:"stalled,omitempty"` // until configuration changes or an operator resumes it
+	Config   Digest    `json:"config,omitempty"`  // of the runner's settings when it stalled
+	First    time.Time `json:"first"`
+	Until    time.Time `json:"until,omitzero"`
+	Attempts int       `json:"attempts"`
+}
+
+// HeldChange is an operator's file that changed while a stage could have written it.
+type HeldChange struct {
+	Digest Digest    `json:"digest"`
+	During string    `json:"during"`
+	Since  time.Time `json:"since"`
+}
+
+// Hold lists the declarations that git already tracked when the journal was new: state/hold.json.
+type Hold struct {
+	SchemaVersion int       `json:"schema_version"`
+	Since         time.Time `json:"since"`
+	Keys          []Key     `json:"keys"`
+}
+
+// Waiting says why something does not move, in the one form that every reader shows.
+type Waiting struct {
+	Reason    string     `json:"reason"` // a constant of waiting.go's catalogue: dependency, paused, …
+	Message   string     `json:"message"`
+	Since     time.Time  `json:"since,omitzero"`
+	Until     *time.Time `json:"until,omitempty"`
+	ClearedBy string     `json:"cleared_by"`        // a command, a file or an event
+	Stalled   bool       `json:"stalled,omitempty"` // will not go away by itself
+}

@@ -1,0 +1,273 @@
+package workspace
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/schema"
+)
+
+// State is the fold of the journal. It is read from the operations themselves: an item is the
+// content last written to its status file, a run that of its run.json, so the projection on disk and
+// the state in memory cannot say different things. Values in it are replaced, never changed.
+type State struct {
+	Seq     uint64        // last record folded
+	Hash    schema.Digest // its hash
+	Time    time.Time     // its time
+	Boot    string        // its boot id
+	Items   map[schema.Key]*schema.Item
+	Runs    map[string]*schema.Run // those that have not ended
+	Control schema.Control
+	Hold    map[schema.Key]bool // declarations older than the journal and not released
+
+	byPath     map[string]schema.Key // document path → item
+	byDecl     map[string]map[schema.Key]bool
+	dependants map[schema.Key]map[schema.Key]bool
+	ready      map[string][]*schema.Item // claimable by family, in claim order
+	counts     map[string]map[string]int // family → state → items
+	touched    map[schema.Key]bool       // changed since the last Touched
+}
+
+// NewState is the fold of an empty journal.
+func NewState() *State {
+	return &State{
+		Items: map[schema.Key]*schema.Item{}, Runs: map[string]*schema.Run{}, Hold: map[schema.Key]bool{},
+		byPath: map[string]schema.Key{}, byDecl: map[string]map[schema.Key]bool{},
+		dependants: map[schema.Key]map[schema.Key]bool{}, ready: map[string][]*schema.Item{},
+		counts: map[string]map[string]int{}, touched: map[schema.Key]bool{},
+	}
+}
+
+// Fold takes in one record. content finds what a record keeps in a blob.
+func (s *State) Fold(rec *Record, content func(*Op) ([]byte, error)) error {
+	for i := range rec.Ops {
+		op := &rec.Ops[i]
+		if op.Do != Write || !folds(op.Path) {
+			continue
+		}
+		data, err := []byte(op.JSON), error(nil)
+		if data == nil {
+			if data, err = content(op); err != nil {
+				return fmt.Errorf("read %s of record %d: %w", op.Path, rec.Seq, err)
+			}
+		}
+		if err := s.put(op.Path, data); err != nil {
+			return fmt.Errorf("fold %s of record %d: %w", op.Path, rec.Seq, err)
+		}
+	}
+	s.Seq, s.Hash, s.Time, s.Boot = rec.Seq, rec.Hash, rec.Time, rec.Boot
+	return nil
+}
+
+func isRunFile(path string) bool {
+	return strings.HasPrefix(path, RunsDir+"/") && strings.HasSuffix(path, "/run.json") && strings.Count(path, "/") == 2
+}
+
+// folds reports whether the file at path is part of the state.
+func folds(path string) bool {
+	return strings.HasPrefix(path, StatusDir+"/") || path == ControlFile || path == HoldFile || isRunFile(path)
+}
+
+func (s *State) put(path string, data []byte) error {
+	switch {
+	case strings.HasPrefix(path, StatusDir+"/"):
+		it := new(schema.Item)
+		if err := json.Unmarshal(data, it); err != nil {
+			return err
+		}
+		s.SetItem(it)
+	case isRunFile(path):
+		r := new(schema.Run)
+		if err := json.Unmarshal(data, r); err != nil {
+			return err
+		}
+		s.SetRun(r)
+	case path == ControlFile:
+		c := schema.Control{}
+		if err := json.Unmarshal(data, &c); err != nil {
+			return err
+		}
+		s.Control = c
+	case path == HoldFile:
+		h := schema.Hold{}
+		if err := json.Unmarshal(data, &h); err != nil {
+			return err
+		}
+		s.Hold = map[schema.Key]bool{}
+		for _, k := range h.Keys {
+			s.Hold[k] = true
+		}
+	}
+	return nil
+}
+
+// SetRun replaces a run; one that has ended leaves the state and lives on in its folder.
+func (s *State) SetRun(r *schema.Run) {
+	if r.State == schema.RunEnded {
+		delete(s.Runs, r.ID)
+		return
+	}
+	s.Runs[r.ID] = r
+}
+
+// SetItem replaces an item and brings every index up to date.
+func (s *State) SetItem(it *schema.Item) {
+	k := it.Key()
+	if old := s.Items[k]; old != nil {
+		s.unindex(old)
+	}
+	s.Items[k] = it
+	s.touched[k] = true
+	s.byPath[it.Path] = k
+	if it.Declared != nil {
+		add(s.byDecl, it.Declared.Path, k)
+	}
+	for _, d := range it.DependsOn {
+		add(s.dependants, schema.Key{Family: k.Family, ID: d}, k)
+	}
+	if s.counts[k.Family] == nil {
+		s.counts[k.Family] = map[string]int{}
+	}
+	s.counts[k.Family][it.State]++
+	s.requeue(it)
+	for d := range s.dependants[k] {
+		if dep := s.Items[d]; dep != nil && d != k {
+			s.dequeue(dep)
+			s.requeue(dep)
+		}
+	}
+}
+
+func add[A, B comparable](m map[A]map[B]bool, a A, b B) {
+	if m[a] == nil {
+		m[a] = map[B]bool{}
+	}
+	m[a][b] = true
+}
+
+func (s *State) unindex(it *schema.Item) {
+	k := it.Key()
+	delete(s.byPath, it.Path)
+	if it.Declared != nil {
+		if delete(s.byDecl[it.Declared.Path], k); len(s.byDecl[it.Declared.Path]) == 0 {
+			delete(s.byDecl, it.Declared.Path)
+		}
+	}
+	for _, d := range it.DependsOn {
+		dk := schema.Key{Family: k.Family, ID: d}
+		if delete(s.dependants[dk], k); len(s.dependants[dk]) == 0 {
+			delete(s.dependants, dk)
+		}
+	}
+	s.counts[k.Family][it.State]--
+	s.dequeue(it)
+}
+
+// claimOrder is the order within a family: priority descending, then age, then id.
+func claimOrder(a, b *schema.Item) int {
+	if a.Priority != b.Priority {
+		return b.Priority - a.Priority
+	}
+	if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+		return c
+	}
+	return strings.Compare(a.ID, b.ID)
+}
+
+func (s *State) requeue(it *schema.Item) {
+	if it.State != schema.StateQueue || len(s.Unmet(it)) > 0 {
+		return
+	}
+	q := s.ready[it.Family]
+	i, _ := slices.BinarySearchFunc(q, it, claimOrder)
+	s.ready[it.Family] = slices.Insert(q, i, it)
+}
+
+func (s *State) dequeue(it *schema.Item) {
+	q := s.ready[it.Family]
+	if i, found := slices.BinarySearchFunc(q, it, claimOrder); found {
+		s.ready[it.Family] = slices.Delete(q, i, i+1)
+	}
+}
+
+// Unmet lists the dependencies of an item that are not done.
+func (s *State) Unmet(it *schema.Item) []schema.Key {
+	var keys []schema.Key
+	for _, d := range it.DependsOn {
+		k := schema.Key{Family: it.Family, ID: d}
+		if dep := s.Items[k]; dep == nil || dep.State != schema.StateDone {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// Ready lists the claimable items of a family whose dependencies are done, first to claim first. The
+// caller must not change it.
+func (s *State) Ready(family string) []*schema.Item { return s.ready[family] }
+
+// Dependants lists the items that name k in their dependencies, sorted.
+func (s *State) Dependants(k schema.Key) []schema.Key { return sortedKeys(s.dependants[k]) }
+
+// DeclaredIn lists the items whose declaration was last seen in the file, sorted.
+func (s *State) DeclaredIn(path string) []schema.Key { return sortedKeys(s.byDecl[path]) }
+
+// Count of a family's items in a state.
+func (s *State) Count(family, state string) int { return s.counts[family][state] }
+
+// ByPath finds the item whose document is at path, or nil.
+func (s *State) ByPath(path string) *schema.Item {
+	if k, ok := s.byPath[path]; ok {
+		return s.Items[k]
+	}
+	return nil
+}
+
+// Find lists the items with an id in whatever family, sorted by family.
+func (s *State) Find(id string) []*schema.Item {
+	var found []*schema.Item
+	for k, it := range s.Items {
+		if k.ID == id {
+			found = append(found, it)
+		}
+	}
+	slices.SortFunc(found, func(a, b *schema.Item) int { return strings.Compare(a.Family, b.Family) })
+	return found
+}
+
+// Touched returns, once, the keys of the items that changed since the last call.
+func (s *State) Touched() []schema.Key {
+	keys := sortedKeys(s.touched)
+	clear(s.touched)
+	return keys
+}
+
+// ActiveRuns lists the runs that have not ended, oldest first.
+func (s *State) ActiveRuns() []*schema.Run {
+	runs := make([]*schema.Run, 0, len(s.Runs))
+	for _, r := range s.Runs {
+		runs = append(runs, r)
+	}
+	slices.SortFunc(runs, func(a, b *schema.Run) int { return strings.Compare(a.ID, b.ID) })
+	return runs
+}
+
+// CompareKeys orders keys by family, then id.
+func CompareKeys(a, b schema.Key) int {
+	if c := strings.Compare(a.Family, b.Family); c != 0 {
+		return c
+	}
+	return strings.Compare(a.ID, b.ID)
+}
+
+func sortedKeys(set map[schema.Key]bool) []schema.Key {
+	keys := make([]schema.Key, 0, len(set))
+	for k := range set {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, CompareKeys)
+	return keys
+}
