@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"millrace/schema"
+	"millrace/schema/document"
 )
 
 // A View is everything a controller may know: the fold of the journal, and what the observers saw.
@@ -18,6 +19,7 @@ type View struct {
 
 	Intake   *Intake
 	Compiled Compiled
+	Registry *document.Registry      // definitions of every document kind
 	Requests map[string]*RequestSeen // every active request, by id
 	Hands    []Hand                  // people's hands in the runtime's half
 	Git      GitFacts
