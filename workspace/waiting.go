@@ -1,0 +1,467 @@
+package workspace
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"millrace/schema"
+)
+
+// Reasons why something waits. The list is a contract (docs/json-output.md).
+const (
+	WaitNoDaemon   = "no_daemon"  // nobody runs the workspace
+	WaitPaused     = "paused"     // a pause source is set
+	WaitStopping   = "stopping"   // the daemon was asked to end
+	WaitPlan       = "plan"       // there is no plan, or what it is made of does not compile
+	WaitNoGraph    = "no_graph"   // the mode has no graph that takes the family
+	WaitDependency = "dependency" // another item must be done first
+	WaitRunner     = "runner"     // the runner of the next stage is stalled or waits
+	WaitLane       = "lane"       // every lane of the plane is taken
+	WaitExclusive  = "exclusive"  // a plane that may not run beside this one is running
+	WaitTurn       = "turn"       // others are claimed first
+	WaitCancel     = "cancel"     // its end is wanted and comes with the end of its stage
+	WaitBlocked    = "blocked"    // a run ended without success
+	WaitHeld       = "held"       // declared, but older than the workspace
+	WaitRejected   = "rejected"   // declared, but not valid
+	WaitSettling   = "settling"   // dropped, not whole yet
+	WaitUnknown    = "unknown"    // nothing of that name is declared
+	WaitNoWork     = "no_work"    // nothing is queued
+)
+
+// Waiting says why an item is not running: the first of its obstacles, nil when there is none. Every
+// reader shows exactly this.
+func (v *View) Waiting(k schema.Key) *schema.Waiting {
+	if all := v.Obstacles(k); len(all) > 0 {
+		return &all[0]
+	}
+	return nil
+}
+
+// Obstacles are all reasons why an item is not running. Those that need somebody to act come first:
+// clearing any other changes nothing until they are gone.
+func (v *View) Obstacles(k schema.Key) []schema.Waiting {
+	it := v.Items[k]
+	if it == nil {
+		return v.undeclared(k)
+	}
+	var all []schema.Waiting
+	switch it.State {
+	case schema.StateQueue:
+		all = append(v.standing(), v.unclaimed(it)...)
+	case schema.StateActive:
+		all = v.active(it)
+	case schema.StateBlocked:
+		all = []schema.Waiting{blocked(it)}
+	}
+	slices.SortStableFunc(all, func(a, b schema.Waiting) int { return cmp.Compare(rank(a), rank(b)) })
+	return all
+}
+
+func rank(w schema.Waiting) int {
+	if w.Stalled {
+		return 0
+	}
+	return 1
+}
+
+// Idle says why nothing runs in a plane; nil when something does, or is about to.
+func (v *View) Idle(plane string) *schema.Waiting {
+	for _, r := range v.Runs {
+		if r.Plane == plane && r.Request != "" {
+			return nil
+		}
+	}
+	if head := v.head(plane); head != nil {
+		return v.Waiting(head.Key())
+	}
+	if all := v.standing(); len(all) > 0 {
+		return &all[0]
+	}
+	return v.noWork(plane)
+}
+
+// CurrentPlan is the frozen plan that new runs take, or nil.
+func (v *View) CurrentPlan() *schema.Plan {
+	if v.Control.Plan == "" || v.Plans == nil {
+		return nil
+	}
+	return v.Plans(v.Control.Plan)
+}
+
+// head is the item of a plane whose obstacle is the plane's: an active one that stands still, the
+// first to be claimed, or the first that depends on others.
+func (v *View) head(plane string) *schema.Item {
+	for _, r := range v.ActiveRuns() {
+		if it := v.Items[r.Item]; r.Plane == plane && it != nil {
+			return it
+		}
+	}
+	families := v.claimed(plane)
+	for _, f := range families {
+		if ready := v.Ready(f); len(ready) > 0 {
+			return ready[0]
+		}
+	}
+	var first *schema.Item
+	for _, it := range v.Items {
+		if it.State == schema.StateQueue && slices.Contains(families, it.Family) && (first == nil || claimOrder(it, first) < 0) {
+			first = it
+		}
+	}
+	return first
+}
+
+func (v *View) claimed(plane string) []string {
+	if p := v.CurrentPlan(); p != nil && p.Graphs[plane] != nil {
+		return p.Graphs[plane].Claim
+	}
+	return nil
+}
+
+// standing are the obstacles that concern all work alike.
+func (v *View) standing() []schema.Waiting {
+	var all []schema.Waiting
+	if v.NoDaemon {
+		all = append(all, schema.Waiting{Reason: WaitNoDaemon, Message: "no daemon runs this workspace",
+			ClearedBy: "millrace run daemon", Stalled: true})
+	}
+	for _, source := range sorted(v.Control.Pauses) {
+		all = append(all, paused(source, v.Control.Pauses[source]))
+	}
+	if s := v.Control.Stop; s != nil && !v.NoDaemon {
+		all = append(all, schema.Waiting{Reason: WaitStopping, Message: because("the daemon was asked to stop", s.Reason),
+			Since: s.At, ClearedBy: "millrace run daemon, when it has stopped", Stalled: true})
+	}
+	return append(all, v.planless()...)
+}
+
+func paused(source string, p schema.Pause) schema.Waiting {
+	w := schema.Waiting{Reason: WaitPaused, Message: because("paused by "+source, p.Reason), Since: p.Since,
+		ClearedBy: "millrace resume --reason …", Stalled: true}
+	if source == PauseDeclared {
+		w.ClearedBy = "paused: false in the control declaration, or its removal"
+	}
+	return w
+}
+
+// Pause sources.
+const (
+	PauseOperator = "operator" // set and cleared by commands
+	PauseDeclared = "declared" // follows the declaration of kind control
+)
+
+func (v *View) planless() []schema.Waiting {
+	c := v.Compiled
+	if c.Ready && c.Plan == nil {
+		w := schema.Waiting{Reason: WaitPlan, Message: "the workflow files do not compile: nothing new is claimed",
+			ClearedBy: "fix them; millrace compile validate shows all", Stalled: true}
+		for _, d := range c.Diags {
+			if d.Severity != schema.Warning {
+				w.ClearedBy = fmt.Sprintf("fix %s: %s", d.Place(), d.Message)
+				break
+			}
+		}
+		return []schema.Waiting{w}
+	}
+	if v.Control.Plan == "" {
+		return []schema.Waiting{{Reason: WaitPlan, Message: "no plan has been frozen yet",
+			ClearedBy: "millrace run daemon freezes it", Stalled: v.NoDaemon}}
+	}
+	return nil
+}
+
+// unclaimed are the obstacles between a queued item and its claim.
+func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
+	all := v.dependencies(it)
+	p := v.CurrentPlan()
+	if p == nil {
+		return all
+	}
+	plane, node := entry(p, it.Family)
+	if node == "" {
+		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true,
+			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
+			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
+	}
+	all = append(all, v.runner(p.Node(plane, node))...)
+	if len(all) > 0 {
+		return all // an item that cannot go is skipped, not queued up
+	}
+	return v.turn(p, plane, it)
+}
+
+// entry finds the plane whose graph takes a family, and the node it enters at.
+func entry(p *schema.Plan, family string) (plane, node string) {
+	for _, plane := range p.PlaneOrder {
+		if g := p.Graphs[plane]; g != nil && slices.Contains(g.Claim, family) {
+			return plane, g.Entry[family]
+		}
+	}
+	return "", ""
+}
+
+func (v *View) dependencies(it *schema.Item) []schema.Waiting {
+	var all []schema.Waiting
+	for _, k := range v.Unmet(it) {
+		w := schema.Waiting{Reason: WaitDependency}
+		dep := v.Items[k]
+		switch {
+		case dep == nil && v.Hold[k]:
+			w.Message, w.ClearedBy, w.Stalled = "needs "+k.ID+", which is held", "millrace queue admit "+k.ID, true
+		case dep == nil:
+			w.Message, w.ClearedBy, w.Stalled = "needs "+k.ID+", which does not exist",
+				fmt.Sprintf("declare %s, or take it out of the dependencies of %s", k.ID, it.ID), true
+		case dep.State == schema.StateBlocked:
+			w.Message, w.ClearedBy, w.Stalled = "needs "+k.ID+", which is blocked", retry(dep), true
+			w.Since = dep.Updated
+		case schema.Ended(dep.State):
+			w.Message, w.ClearedBy, w.Stalled = fmt.Sprintf("needs %s, which is %s", k.ID, dep.State),
+				fmt.Sprintf("declare %s anew, or take it out of the dependencies of %s", k.ID, it.ID), true
+			w.Since = dep.Updated
+		default:
+			w.Message, w.ClearedBy = fmt.Sprintf("needs %s, which is %s", k.ID, inWords(dep.State)), k.ID+" being done"
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+func inWords(state string) string {
+	if state == schema.StateQueue {
+		return "queued"
+	}
+	return state
+}
+
+func (v *View) runner(n *schema.Node) []schema.Waiting {
+	if n == nil {
+		return nil
+	}
+	rw, ok := v.Control.Runners[n.Runner]
+	if !ok || !rw.Stalled && !rw.Until.After(v.Now) {
+		return nil
+	}
+	w := schema.Waiting{Reason: WaitRunner, Since: rw.First, Stalled: rw.Stalled,
+		Message: because(fmt.Sprintf("runner %s: %s", n.Runner, rw.Class), rw.Message)}
+	if rw.Stalled {
+		w.ClearedBy = fmt.Sprintf("a change of its configuration, or millrace control resume --runner %s", n.Runner)
+		return []schema.Waiting{w}
+	}
+	until := rw.Until
+	w.Until, w.ClearedBy = &until, "time; or millrace control resume --runner "+n.Runner
+	return []schema.Waiting{w}
+}
+
+// turn is why an item that could go is not the one that goes.
+func (v *View) turn(p *schema.Plan, plane string, it *schema.Item) []schema.Waiting {
+	lanes := max(1, p.Lanes[plane])
+	if holders := v.LaneHolders(plane); len(holders) >= lanes {
+		r := holders[0]
+		return []schema.Waiting{{Reason: WaitLane, Since: r.Started, ClearedBy: "the end of run " + r.ID,
+			Message: fmt.Sprintf("the %s lane is taken by %s (%s)", plane, r.Item.ID, where(r))}}
+	}
+	for _, group := range p.Exclusive {
+		if !slices.Contains(group, plane) {
+			continue
+		}
+		for _, other := range group {
+			if holders := v.LaneHolders(other); other != plane && len(holders) > 0 {
+				r := holders[0]
+				return []schema.Waiting{{Reason: WaitExclusive, Since: r.Started, ClearedBy: "the end of run " + r.ID,
+					Message: fmt.Sprintf("%s is running %s, and %s may not run beside it", other, r.Item.ID, plane)}}
+			}
+		}
+	}
+	if ahead, first := v.ahead(p, plane, it); ahead > 0 {
+		return []schema.Waiting{{Reason: WaitTurn, ClearedBy: "its turn; a higher priority brings it forward",
+			Message: fmt.Sprintf("%d ahead of it, %s first", ahead, first.Key())}}
+	}
+	return nil
+}
+
+func where(r *schema.Run) string {
+	if r.State == schema.RunParked {
+		return "parked at " + r.Node + " with an unfinished change"
+	}
+	return "at " + r.Node
+}
+
+// ahead counts the items that are claimed before one, in planes that go first and in its own.
+func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, first *schema.Item) {
+	for _, other := range p.PlaneOrder {
+		g := p.Graphs[other]
+		if g == nil || other != plane && !exclude(p, plane, other) {
+			continue
+		}
+		for _, f := range g.Claim {
+			for _, ready := range v.Ready(f) {
+				if ready == it {
+					return n, first
+				}
+				if _, node := entry(p, f); len(v.runner(p.Node(other, node))) > 0 {
+					continue
+				}
+				n++
+				if first == nil {
+					first = ready
+				}
+			}
+		}
+		if other == plane {
+			break
+		}
+	}
+	return n, first
+}
+
+func exclude(p *schema.Plan, a, b string) bool {
+	return slices.ContainsFunc(p.Exclusive, func(g []string) bool { return slices.Contains(g, a) && slices.Contains(g, b) })
+}
+
+// LaneHolders lists the runs that take a lane of the plane, oldest first: those that run, and parked
+// ones whose stages may have left an unfinished change in the working tree.
+func (v *View) LaneHolders(plane string) []*schema.Run {
+	var holders []*schema.Run
+	for _, r := range v.ActiveRuns() {
+		if r.Plane == plane && (r.State == schema.RunRunning || v.wrote(r)) {
+			holders = append(holders, r)
+		}
+	}
+	return holders
+}
+
+func (v *View) wrote(r *schema.Run) bool {
+	if v.Plans == nil {
+		return false
+	}
+	p := v.Plans(r.Plan)
+	return slices.ContainsFunc(r.Steps, func(s schema.Step) bool {
+		return p == nil || p.Stages[s.Stage] == nil || p.Stages[s.Stage].WritesTree
+	})
+}
+
+// active are the obstacles of an item that has been claimed.
+func (v *View) active(it *schema.Item) []schema.Waiting {
+	r := v.Runs[it.Run]
+	var all []schema.Waiting
+	if c := it.Cancel; c != nil {
+		all = append(all, schema.Waiting{Reason: WaitCancel, Since: c.At, ClearedBy: "the end of its stage",
+			Message: because("to be "+inWords(c.To)+" by "+c.By, c.Why)})
+	}
+	if r == nil {
+		return all
+	}
+	if r.Request == "" {
+		all = append(v.standing(), all...)
+		if p := v.planOf(r); p != nil {
+			all = append(all, v.runner(p.Node(r.Plane, r.Node))...)
+		}
+		return all
+	}
+	seen := v.Requests[r.Request]
+	if v.NoDaemon && seen != nil && !seen.Alive {
+		return append(all, schema.Waiting{Reason: WaitNoDaemon, Stalled: true, ClearedBy: "millrace run daemon",
+			Message: "its stage " + r.Node + " is not running, and no daemon is there to take it further"})
+	}
+	return all
+}
+
+func (v *View) planOf(r *schema.Run) *schema.Plan {
+	if v.Plans == nil {
+		return nil
+	}
+	return v.Plans(r.Plan)
+}
+
+func blocked(it *schema.Item) schema.Waiting {
+	w := schema.Waiting{Reason: WaitBlocked, Message: "blocked", Since: it.Updated, ClearedBy: retry(it), Stalled: true}
+	if b := it.Blocked; b != nil {
+		w.Message, w.Since = because(b.Class, b.Message), b.Since
+	}
+	return w
+}
+
+func retry(it *schema.Item) string {
+	return fmt.Sprintf("millrace queue retry-blocked %s --reason …", it.ID)
+}
+
+// undeclared is why a key that is no item is none.
+func (v *View) undeclared(k schema.Key) []schema.Waiting {
+	if v.Hold[k] {
+		return []schema.Waiting{{Reason: WaitHeld, Stalled: true, ClearedBy: "millrace queue admit " + k.ID,
+			Message: "declared before this workspace began, so it is held"}}
+	}
+	if v.Intake == nil {
+		return []schema.Waiting{unknown(k)}
+	}
+	if found := v.Intake.ByKey[k]; len(found) > 1 {
+		paths := make([]string, len(found))
+		for i, d := range found {
+			paths[i] = d.Path
+		}
+		return []schema.Waiting{{Reason: WaitRejected, Stalled: true, ClearedBy: "keep one of them",
+			Message: "declared more than once: " + strings.Join(paths, ", ")}}
+	}
+	subject := fmt.Sprintf("%s %q", k.Family, k.ID)
+	for _, path := range sorted(v.Intake.Files) {
+		f := v.Intake.Files[path]
+		for _, d := range f.Diags {
+			if d.Severity != schema.Warning && d.Subject == subject {
+				return []schema.Waiting{{Reason: WaitRejected, Stalled: true, Since: f.Changed,
+					Message: join(d.Field, d.Message), ClearedBy: "fix " + d.Place()}}
+			}
+		}
+	}
+	if found := v.Intake.ByKey[k]; len(found) == 1 {
+		w := schema.Waiting{Reason: WaitSettling, Message: "declared in " + found[0].Path + ", not admitted yet",
+			ClearedBy: "the daemon, in a moment"}
+		if v.NoDaemon {
+			w.Reason, w.ClearedBy, w.Stalled = WaitNoDaemon, "millrace run daemon", true
+		}
+		return []schema.Waiting{w}
+	}
+	return []schema.Waiting{unknown(k)}
+}
+
+func unknown(k schema.Key) schema.Waiting {
+	return schema.Waiting{Reason: WaitUnknown, Stalled: true, Message: "no " + k.Family + " of that id is declared",
+		ClearedBy: "millrace intake ls shows what is"}
+}
+
+func (v *View) noWork(plane string) *schema.Waiting {
+	w := &schema.Waiting{Reason: WaitNoWork, Message: "nothing is queued", ClearedBy: "a file dropped into " + IntakeDir + "/"}
+	n := 0
+	for _, f := range v.claimed(plane) {
+		n += v.Count(f, schema.StateBlocked)
+	}
+	if n > 0 {
+		w.Message = fmt.Sprintf("nothing is queued; %d blocked", n)
+		w.ClearedBy = "millrace queue retry-blocked ID --reason …, or " + w.ClearedBy
+	}
+	return w
+}
+
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
+
+func join(field, message string) string {
+	if field == "" {
+		return message
+	}
+	return field + ": " + message
+}
+
+func sorted[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
