@@ -256,23 +256,15 @@ func (v *View) runner(n *schema.Node) []schema.Waiting {
 
 // turn is why an item that could go is not the one that goes.
 func (v *View) turn(p *schema.Plan, plane string, it *schema.Item) []schema.Waiting {
-	lanes := max(1, p.Lanes[plane])
-	if holders := v.LaneHolders(plane); len(holders) >= lanes {
-		r := holders[0]
-		return []schema.Waiting{{Reason: WaitLane, Since: r.Started, ClearedBy: "the end of run " + r.ID,
-			Message: fmt.Sprintf("the %s lane is taken by %s (%s)", plane, r.Item.ID, where(r))}}
-	}
-	for _, group := range p.Exclusive {
-		if !slices.Contains(group, plane) {
-			continue
+	if taken, ok := v.Room(p, plane, ""); !ok {
+		r := v.Runs[taken]
+		w := schema.Waiting{Reason: WaitLane, Since: r.Started, ClearedBy: "the end of run " + r.ID,
+			Message: fmt.Sprintf("the %s lane is taken by %s (%s)", plane, r.Item.ID, where(r))}
+		if r.Plane != plane {
+			w.Reason = WaitExclusive
+			w.Message = fmt.Sprintf("%s is busy with %s, and %s may not run beside it", r.Plane, r.Item.ID, plane)
 		}
-		for _, other := range group {
-			if holders := v.LaneHolders(other); other != plane && len(holders) > 0 {
-				r := holders[0]
-				return []schema.Waiting{{Reason: WaitExclusive, Since: r.Started, ClearedBy: "the end of run " + r.ID,
-					Message: fmt.Sprintf("%s is running %s, and %s may not run beside it", other, r.Item.ID, plane)}}
-			}
-		}
+		return []schema.Waiting{w}
 	}
 	if ahead, first := v.ahead(p, plane, it); ahead > 0 {
 		return []schema.Waiting{{Reason: WaitTurn, ClearedBy: "its turn; a higher priority brings it forward",
@@ -292,7 +284,7 @@ func where(r *schema.Run) string {
 func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, first *schema.Item) {
 	for _, other := range p.PlaneOrder {
 		g := p.Graphs[other]
-		if g == nil || other != plane && !exclude(p, plane, other) {
+		if g == nil || other != plane && !excludes(p, plane, other) {
 			continue
 		}
 		for _, f := range g.Claim {
@@ -316,35 +308,9 @@ func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, firs
 	return n, first
 }
 
-func exclude(p *schema.Plan, a, b string) bool {
-	return slices.ContainsFunc(p.Exclusive, func(g []string) bool { return slices.Contains(g, a) && slices.Contains(g, b) })
-}
-
-// LaneHolders lists the runs that take a lane of the plane, oldest first: those that run, and parked
-// ones whose stages may have left an unfinished change in the working tree.
-func (v *View) LaneHolders(plane string) []*schema.Run {
-	var holders []*schema.Run
-	for _, r := range v.ActiveRuns() {
-		if r.Plane == plane && (r.State == schema.RunRunning || v.wrote(r)) {
-			holders = append(holders, r)
-		}
-	}
-	return holders
-}
-
-func (v *View) wrote(r *schema.Run) bool {
-	if v.Plans == nil {
-		return false
-	}
-	p := v.Plans(r.Plan)
-	return slices.ContainsFunc(r.Steps, func(s schema.Step) bool {
-		return p == nil || p.Stages[s.Stage] == nil || p.Stages[s.Stage].WritesTree
-	})
-}
-
 // active are the obstacles of an item that has been claimed.
 func (v *View) active(it *schema.Item) []schema.Waiting {
-	r := v.Runs[it.Run]
+	r := v.RunOf(it)
 	var all []schema.Waiting
 	if c := it.Cancel; c != nil {
 		all = append(all, schema.Waiting{Reason: WaitCancel, Since: c.At, ClearedBy: "the end of its stage",
