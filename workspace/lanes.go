@@ -1,6 +1,8 @@
 package workspace
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 
 	"millrace/schema"
@@ -48,4 +50,32 @@ func excludes(p *schema.Plan, a, b string) bool {
 		}
 	}
 	return false
+}
+
+// RunnerWait is what keeps a runner from being given a stage of the plan now, if anything does. A wait
+// concerns the settings that it was met with: a run of the current plan does not wait when they have
+// changed since; a run of an older plan, which cannot get the new ones, does.
+func (v *View) RunnerWait(p *schema.Plan, plan schema.Digest, runner string) (schema.RunnerWait, bool) {
+	w, ok := v.Control.Runners[runner]
+	if !ok || !w.Stalled && !w.Until.After(v.Now) {
+		return w, false
+	}
+	if plan == v.Control.Plan && w.Config != "" && w.Config != RunnerSettings(p, runner) {
+		return w, false
+	}
+	return w, true
+}
+
+// RunnerSettings is the digest of a plan's settings of a runner: what RunnerWait.Config names. It is ""
+// for a runner that the plan does not use.
+func RunnerSettings(p *schema.Plan, runner string) schema.Digest {
+	r := p.Runners[runner]
+	if r == nil {
+		return ""
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		panic(fmt.Sprintf("marshal runner %s: %v", runner, err)) // text only
+	}
+	return schema.DigestOf(data)
 }
