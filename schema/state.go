@@ -46,6 +46,7 @@ type Item struct {
 
 	Run      string         `json:"run,omitempty"`      // current or last run
 	Attempts int            `json:"attempts,omitempty"` // runs begun
+	Requeues int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
 	Counters map[string]int `json:"counters,omitempty"`
 	Last     *Outcome       `json:"last_outcome,omitempty"`
 	Blocked  *Blocked       `json:"blocked,omitempty"`
@@ -174,6 +175,7 @@ type Step struct {
 	Counter   string            `json:"counter,omitempty"` // budget that it spent
 	Spawned   []Key             `json:"spawned,omitempty"`
 	Wrote     bool              `json:"wrote,omitempty"` // may have changed the working tree
+	Failed    []CheckRecord     `json:"failed_checks,omitempty"`
 }
 
 // Control is the runtime-wide state: state/control.json.

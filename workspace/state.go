@@ -3,6 +3,7 @@ package workspace
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -26,9 +27,10 @@ type State struct {
 	byPath     map[string]schema.Key // document path → item
 	byDecl     map[string]map[schema.Key]bool
 	dependants map[schema.Key]map[schema.Key]bool
-	ready      map[string][]*schema.Item // claimable by family, in claim order
-	counts     map[string]map[string]int // family → state → items
-	touched    map[schema.Key]bool       // changed since the last Touched
+	ready      map[string][]*schema.Item      // claimable by family, in claim order
+	counts     map[string]map[string]int      // family → state → items
+	in         map[string]map[schema.Key]bool // active and blocked items by state: the few that are looked at always
+	touched    map[schema.Key]bool            // changed since the last Touched
 }
 
 // NewState is the fold of an empty journal.
@@ -37,7 +39,7 @@ func NewState() *State {
 		Items: map[schema.Key]*schema.Item{}, Runs: map[string]*schema.Run{}, Hold: map[schema.Key]bool{},
 		byPath: map[string]schema.Key{}, byDecl: map[string]map[schema.Key]bool{},
 		dependants: map[schema.Key]map[schema.Key]bool{}, ready: map[string][]*schema.Item{},
-		counts: map[string]map[string]int{}, touched: map[schema.Key]bool{},
+		counts: map[string]map[string]int{}, in: map[string]map[schema.Key]bool{}, touched: map[schema.Key]bool{},
 	}
 }
 
@@ -132,6 +134,9 @@ func (s *State) SetItem(it *schema.Item) {
 		s.counts[k.Family] = map[string]int{}
 	}
 	s.counts[k.Family][it.State]++
+	if it.State == schema.StateActive || it.State == schema.StateBlocked {
+		add(s.in, it.State, k)
+	}
 	s.requeue(it)
 	for d := range s.dependants[k] {
 		if dep := s.Items[d]; dep != nil && d != k {
@@ -163,6 +168,7 @@ func (s *State) unindex(it *schema.Item) {
 		}
 	}
 	s.counts[k.Family][it.State]--
+	delete(s.in[it.State], k)
 	s.dequeue(it)
 }
 
@@ -217,6 +223,20 @@ func (s *State) DeclaredIn(path string) []schema.Key { return sortedKeys(s.byDec
 
 // Count of a family's items in a state.
 func (s *State) Count(family, state string) int { return s.counts[family][state] }
+
+// Active lists the active items, sorted.
+func (s *State) Active() []schema.Key { return sortedKeys(s.in[schema.StateActive]) }
+
+// Blocked goes over the blocked items, in no order: there may be many.
+func (s *State) Blocked() iter.Seq[*schema.Item] {
+	return func(yield func(*schema.Item) bool) {
+		for k := range s.in[schema.StateBlocked] {
+			if !yield(s.Items[k]) {
+				return
+			}
+		}
+	}
+}
 
 // ByPath finds the item whose document is at path, or nil.
 func (s *State) ByPath(path string) *schema.Item {

@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"path"
-	"slices"
 
 	"millrace/schema"
 )
@@ -90,7 +89,7 @@ func (m *Mutation) Requeue(v *View, it *schema.Item, note schema.Note, fresh boo
 	note.At = v.Now
 	it.Note(note)
 	if fresh {
-		it.Counters = nil
+		it.Counters, it.Requeues = nil, 0
 	}
 	m.MoveItem(v, it, schema.StateQueue)
 	m.Tell(Event{Type: EvRequeued, Item: it.Key(), Run: it.Run, To: schema.StateQueue, Message: note.Why})
@@ -126,56 +125,6 @@ func (s *State) RunOf(it *schema.Item) *schema.Run {
 		return r
 	}
 	return nil
-}
-
-// Current reports whether the current plan is what its inputs compile to: only then is new work
-// claimed.
-func (v *View) Current() bool {
-	return v.Control.Plan != "" && v.Compiled.Plan != nil && v.Compiled.Digest == v.Control.Plan
-}
-
-// Lane is one run's place among those that may run at the same time.
-type Lane struct{ Plane, Run string }
-
-// Lanes lists the runs that occupy a lane, by run id: those that run, and parked ones whose stages may
-// have changed the working tree, because there is one tree and one unfinished change of it.
-func (s *State) Lanes() []Lane {
-	var lanes []Lane
-	for _, r := range s.ActiveRuns() {
-		if r.State == schema.RunRunning || r.Wrote() {
-			lanes = append(lanes, Lane{r.Plane, r.ID})
-		}
-	}
-	return lanes
-}
-
-// Room reports whether a run of the plane may run beside those that do, under the plan's lanes and
-// exclusions; run names one that is not to be counted against itself ("" for a new one). When there
-// is no room, taken is the run that has it.
-func (s *State) Room(p *schema.Plan, plane, run string) (taken string, ok bool) {
-	free := max(1, p.Lanes[plane])
-	for _, l := range s.Lanes() {
-		if l.Run == run {
-			continue
-		}
-		if l.Plane == plane {
-			if free--; free <= 0 {
-				return l.Run, false
-			}
-		} else if excludes(p, plane, l.Plane) {
-			return l.Run, false
-		}
-	}
-	return "", true
-}
-
-func excludes(p *schema.Plan, a, b string) bool {
-	for _, group := range p.Exclusive {
-		if slices.Contains(group, a) && slices.Contains(group, b) {
-			return true
-		}
-	}
-	return false
 }
 
 // builtinFamilies are those of the embedded baseline.
