@@ -49,7 +49,7 @@ func (v *View) Obstacles(k schema.Key) []schema.Waiting {
 	var all []schema.Waiting
 	switch it.State {
 	case schema.StateQueue:
-		all = append(v.standing(), v.unclaimed(it)...)
+		all = append(v.Standing(), v.unclaimed(it)...)
 	case schema.StateActive:
 		all = v.active(it)
 	case schema.StateBlocked:
@@ -76,7 +76,7 @@ func (v *View) Idle(plane string) *schema.Waiting {
 	if head := v.head(plane); head != nil {
 		return v.Waiting(head.Key())
 	}
-	if all := v.standing(); len(all) > 0 {
+	if all := v.Standing(); len(all) > 0 {
 		return &all[0]
 	}
 	return v.noWork(plane)
@@ -120,8 +120,9 @@ func (v *View) claimed(plane string) []string {
 	return nil
 }
 
-// standing are the obstacles that concern all work alike.
-func (v *View) standing() []schema.Waiting {
+// Standing are the obstacles that concern all work alike: nobody runs it, it is paused, there is no
+// plan.
+func (v *View) Standing() []schema.Waiting {
 	var all []schema.Waiting
 	if v.NoDaemon {
 		all = append(all, schema.Waiting{Reason: WaitNoDaemon, Message: "no daemon runs this workspace",
@@ -185,7 +186,7 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
 			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
 	}
-	all = append(all, v.runner(p.Node(plane, node))...)
+	all = append(all, v.runner(p, v.Control.Plan, p.Node(plane, node))...)
 	if len(all) > 0 {
 		return all // an item that cannot go is skipped, not queued up
 	}
@@ -235,12 +236,12 @@ func inWords(state string) string {
 	return state
 }
 
-func (v *View) runner(n *schema.Node) []schema.Waiting {
+func (v *View) runner(p *schema.Plan, plan schema.Digest, n *schema.Node) []schema.Waiting {
 	if n == nil {
 		return nil
 	}
-	rw, ok := v.Control.Runners[n.Runner]
-	if !ok || !rw.Stalled && !rw.Until.After(v.Now) {
+	rw, waits := v.RunnerWait(p, plan, n.Runner)
+	if !waits {
 		return nil
 	}
 	w := schema.Waiting{Reason: WaitRunner, Since: rw.First, Stalled: rw.Stalled,
@@ -292,7 +293,7 @@ func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, firs
 				if ready == it {
 					return n, first
 				}
-				if _, node := entry(p, f); len(v.runner(p.Node(other, node))) > 0 {
+				if _, node := entry(p, f); len(v.runner(p, v.Control.Plan, p.Node(other, node))) > 0 {
 					continue
 				}
 				n++
@@ -320,9 +321,9 @@ func (v *View) active(it *schema.Item) []schema.Waiting {
 		return all
 	}
 	if r.Request == "" {
-		all = append(v.standing(), all...)
+		all = append(v.Standing(), all...)
 		if p := v.planOf(r); p != nil {
-			all = append(all, v.runner(p.Node(r.Plane, r.Node))...)
+			all = append(all, v.runner(p, r.Plan, p.Node(r.Plane, r.Node))...)
 		}
 		return all
 	}

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"millrace/cmd/millrace/term"
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+func newCmdIntake(f *factory) *cobra.Command {
+	return group("intake", "declarations: list them, accept held changes", newCmdIntakeLs(f, nil), newCmdIntakeAccept(f, nil))
+}
+
+type intakeOptions struct {
+	f     *factory
+	out   output
+	paths []string
+	ids   []string
+	all   bool
+	done  bool
+}
+
+// declarationShape is one declared document, or a file that holds none.
+type declarationShape struct {
+	Path        string             `json:"path"`
+	Line        int                `json:"line,omitempty"`
+	Item        schema.Key         `json:"item,omitzero"`
+	Status      string             `json:"status"`          // admitted, outdated, held, rejected, settling, pending
+	State       string             `json:"state,omitempty"` // of the admitted item
+	Waiting     *schema.Waiting    `json:"waiting,omitempty"`
+	Diagnostics schema.Diagnostics `json:"diagnostics,omitempty"`
+}
+
+func newCmdIntakeLs(f *factory, runF func(*cobra.Command, *intakeOptions) error) *cobra.Command {
+	o := &intakeOptions{f: f}
+	cmd := &cobra.Command{Use: "ls", Short: "declarations: admitted, outdated, held, rejected with the diagnosis", Args: cobra.NoArgs}
+	o.out.flag(cmd)
+	return leaf(cmd, o, runF, runIntakeLs)
+}
+
+func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
+	_, v, err := o.f.look(cmd.Context(), "")
+	if err != nil {
+		return err
+	}
+	all := []declarationShape{}
+	for _, path := range slices.Sorted(maps.Keys(v.Intake.Files)) {
+		all = append(all, declarationsOf(v, v.Intake.Files[path])...)
+	}
+	var names []string
+	for _, d := range all {
+		names = append(names, d.Path)
+	}
+	return o.f.io.Print(o.out.Value, term.Report{Data: all, Names: slices.Compact(names), Text: func(wide bool) {
+		t := term.NewTable("DECLARATION", "ITEM", "STATUS", "STATE", "WHY")
+		var diags schema.Diagnostics
+		for _, d := range all {
+			why := ""
+			if d.Waiting != nil && d.Status != "admitted" {
+				why = d.Waiting.Message
+			}
+			style := map[string]term.Style{"rejected": term.Red, "held": term.Yellow, "outdated": term.Yellow, "admitted": term.Green}[d.Status]
+			t.Row(d.Path, d.Item.String(), term.Cell{Text: d.Status, Style: style}, d.State, why)
+			diags = append(diags, d.Diagnostics...)
+		}
+		t.Print(o.f.io, wide)
+		for _, d := range diags {
+			_, _ = fmt.Fprintf(o.f.io.Out, "\n%s\n", d)
+		}
+		if len(all) == 0 {
+			o.f.say("nothing is declared; drop a file into %s/%s/", workspace.Folder, workspace.IntakeDir)
+		}
+	}})
+}
+
+func declarationsOf(v *workspace.View, f *workspace.IntakeFile) []declarationShape {
+	var all []declarationShape
+	for _, d := range f.Docs {
+		s := declarationShape{Path: f.Path, Line: d.Line, Item: d.Key, Waiting: v.Waiting(d.Key), Status: "pending"}
+		it := v.Items[d.Key]
+		switch {
+		case len(v.Intake.ByKey[d.Key]) > 1:
+			s.Status = "rejected"
+		case it != nil && it.Declared != nil && it.Declared.Digest == d.Digest:
+			s.Status, s.State = "admitted", it.State
+		case it != nil:
+			s.Status, s.State = "outdated", it.State
+		case v.Hold[d.Key]:
+			s.Status = "held"
+		case s.Waiting != nil && s.Waiting.Reason == workspace.WaitRejected:
+			s.Status = "rejected"
+		}
+		if _, held := v.Control.Held[f.Path]; held {
+			s.Status = "held"
+		}
+		all = append(all, s)
+	}
+	switch {
+	case f.Settling:
+		all = append(all, declarationShape{Path: f.Path, Status: "settling"})
+	case f.Diags.HasErrors():
+		all = append(all, declarationShape{Path: f.Path, Status: "rejected", Diagnostics: f.Diags})
+	case len(f.Diags) > 0 && len(all) > 0:
+		all[0].Diagnostics = f.Diags
+	}
+	return all
+}
+
+func newCmdIntakeAccept(f *factory, runF func(*cobra.Command, *intakeOptions) error) *cobra.Command {
+	o := &intakeOptions{f: f}
+	cmd := &cobra.Command{Use: "accept PATH…", Short: "vouch for files that changed while an agent could have written them", Args: cobra.MinimumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			_, v, err := f.state()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return slices.Sorted(maps.Keys(v.Control.Held)), cobra.ShellCompDirectiveNoFileComp
+		}}
+	return leaf(cmd, o, runF, runIntakeAccept, func(args []string) { o.paths = args })
+}
+
+func runIntakeAccept(cmd *cobra.Command, o *intakeOptions) error {
+	if err := o.f.operator(cmd); err != nil {
+		return err
+	}
+	w, err := o.f.open()
+	if err != nil {
+		return err
+	}
+	digests := map[string]schema.Digest{}
+	for _, p := range o.paths {
+		rel, err := o.relative(w, p)
+		if err != nil {
+			return err
+		}
+		if digests[rel], err = w.Digest(rel); err != nil {
+			return fmt.Errorf("read %s: %w", rel, err)
+		}
+	}
+	_, err = o.f.change(cmd, w, "accepted "+strings.Join(slices.Sorted(maps.Keys(digests)), ", "), func(v *workspace.View, m *workspace.Mutation) error {
+		c := v.Control.Clone()
+		if c.Accepted == nil {
+			c.Accepted = map[string]schema.Digest{}
+		}
+		for _, rel := range slices.Sorted(maps.Keys(digests)) {
+			if _, held := c.Held[rel]; !held {
+				return refused("'millrace status' shows what is held", "%s is not held", rel)
+			}
+			delete(c.Held, rel)
+			c.Accepted[rel] = digests[rel]
+			m.Expect = append(m.Expect, workspace.Input{Path: rel, Digest: digests[rel]})
+			m.Tell(workspace.Event{Type: workspace.EvAccepted, Path: rel})
+		}
+		m.PutControl(c)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, rel := range slices.Sorted(maps.Keys(digests)) {
+		o.f.say("accepted %s", rel)
+	}
+	_, err = o.f.settle(cmd.Context(), w, func(*workspace.State) bool { return true })
+	return err
+}
+
+// relative takes a path as people type it: below the workspace folder, the project, or where they are.
+func (o *intakeOptions) relative(w *workspace.Workspace, p string) (string, error) {
+	for _, at := range []string{within(w, p), filepath.Join(w.Project, p), p} {
+		abs, err := filepath.Abs(at)
+		if err != nil {
+			return "", err
+		}
+		if rel, err := filepath.Rel(w.Dir, abs); err == nil && filepath.IsLocal(rel) {
+			if _, err := os.Lstat(abs); err == nil {
+				return filepath.ToSlash(rel), nil
+			}
+		}
+	}
+	return "", usage("'millrace status' shows what is held", "there is no file %s in the workspace", p)
+}
+
+func newCmdQueueAdmit(f *factory, runF func(*cobra.Command, *intakeOptions) error) *cobra.Command {
+	o := &intakeOptions{f: f}
+	cmd := &cobra.Command{Use: "admit {--all | ID…}", Short: "release declarations that are older than the workspace",
+		Long: "A new workspace holds every declaration that git already tracked, so that a fresh clone does not run all\n" +
+			"its history again. This releases them, or with --done records them as ended elsewhere.",
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			_, v, err := f.state()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var ids []string
+			for k := range v.Hold {
+				ids = append(ids, k.ID)
+			}
+			return ids, cobra.ShellCompDirectiveNoFileComp
+		}}
+	cmd.Flags().BoolVar(&o.all, "all", false, "all that are held")
+	cmd.Flags().BoolVar(&o.done, "done", false, "record them as done elsewhere instead of running them")
+	return leaf(cmd, o, runF, runQueueAdmit, func(args []string) { o.ids = args })
+}
+
+func runQueueAdmit(cmd *cobra.Command, o *intakeOptions) error {
+	if err := o.f.operator(cmd); err != nil {
+		return err
+	}
+	if o.all == (len(o.ids) > 0) {
+		return usage("'millrace queue admit --all', or name ids", "say which: --all or ids, not both")
+	}
+	w, seen, err := o.f.look(cmd.Context(), "")
+	if err != nil {
+		return err
+	}
+	var released []schema.Key
+	_, err = o.f.change(cmd, w, pick2(o.done, "ended elsewhere", "released by an operator"), func(v *workspace.View, m *workspace.Mutation) error {
+		v.Registry, v.Intake, v.Compiled = seen.Registry, seen.Intake, seen.Compiled
+		if released, err = o.held(v); err != nil || len(released) == 0 {
+			return err
+		}
+		for _, k := range released {
+			if err := o.release(v, m, k); err != nil {
+				return err
+			}
+		}
+		hold, err := readHold(w)
+		if err != nil {
+			return err
+		}
+		hold.Keys = slices.DeleteFunc(hold.Keys, func(k schema.Key) bool { return slices.Contains(released, k) })
+		m.PutJSON(workspace.HoldFile, hold)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(released) == 0 {
+		o.f.say("nothing is held")
+		return nil
+	}
+	for _, k := range released {
+		_, _ = fmt.Fprintln(o.f.io.Out, k)
+	}
+	o.f.say("%s %d", pick2(o.done, "recorded as done elsewhere:", "released:"), len(released))
+	if _, err = o.f.settle(cmd.Context(), w, func(s *workspace.State) bool {
+		return !slices.ContainsFunc(released, func(k schema.Key) bool { return s.Items[k] == nil })
+	}); err != nil {
+		return err
+	}
+	if _, running := w.Daemon(); !running && !o.done {
+		o.f.say("no daemon runs: 'millrace run daemon' goes on with them")
+	}
+	return nil
+}
+
+// held are the keys to release.
+func (o *intakeOptions) held(v *workspace.View) ([]schema.Key, error) {
+	var keys []schema.Key
+	for k := range v.Hold {
+		if o.all || slices.Contains(o.ids, k.ID) || slices.Contains(o.ids, k.String()) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, workspace.CompareKeys)
+	for _, id := range o.ids {
+		if !slices.ContainsFunc(keys, func(k schema.Key) bool { return k.ID == id || k.String() == id }) {
+			return nil, refused("'millrace intake ls' shows what is held", "%s is not held", id)
+		}
+	}
+	return keys, nil
+}
+
+// release tells that a declaration is free; with --done it becomes an item that has ended already.
+func (o *intakeOptions) release(v *workspace.View, m *workspace.Mutation, k schema.Key) error {
+	m.Tell(workspace.Event{Type: workspace.EvAccepted, Item: k, Message: pick2(o.done, "ended elsewhere", "released")})
+	if !o.done {
+		return nil
+	}
+	found := v.Intake.ByKey[k]
+	if len(found) != 1 || found[0].Doc == nil {
+		return refused("'millrace intake ls' says what is wrong with it", "%s is not declared validly, so it cannot be recorded as done", k)
+	}
+	d := found[0]
+	it, data, err := v.NewItem(v.Registry.Admit(d.Doc, "operator", v.Now), "declaration")
+	if err != nil {
+		return err
+	}
+	it.State, it.EndedBy = schema.StateDone, "admit --done"
+	it.Path = v.DocumentPath(it, schema.StateDone)
+	it.Declared = &schema.Declaration{Path: d.Path, Digest: d.Digest, Branch: v.Git.Branch}
+	m.Expect = append(m.Expect, workspace.Input{Path: d.Path, Digest: d.File})
+	m.AdmitItem(it, data)
+	return nil
+}
+
+func readHold(w *workspace.Workspace) (*schema.Hold, error) {
+	data, err := w.ReadFile(workspace.HoldFile, 64*schema.MaxFile)
+	hold := &schema.Hold{SchemaVersion: schema.Version}
+	if errors.Is(err, os.ErrNotExist) {
+		return hold, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, hold)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", workspace.HoldFile, err)
+	}
+	return hold, nil
+}

@@ -1,0 +1,95 @@
+// Package monitor owns how the stream of events is shown while a daemon runs: compact lines for
+// people, JSON Lines for programs. It reads the journal's events and nothing else.
+package monitor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"millrace/cmd/millrace/term"
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// said is what an event is called where its type alone would be cryptic.
+var said = map[string]string{
+	workspace.EvWorkspace:     "workspace created",
+	workspace.EvPlan:          "plan is current",
+	workspace.EvPlanRejected:  "workflow does not compile",
+	workspace.EvAdmitted:      "admitted",
+	workspace.EvReplaced:      "replaced by its edited declaration",
+	workspace.EvPending:       "edited while active: the edit waits",
+	workspace.EvRequeued:      "queued again",
+	workspace.EvPruneSeen:     "its declaration is gone",
+	workspace.EvCancelWanted:  "to be cancelled when its stage ends",
+	workspace.EvCancelled:     "cancelled",
+	workspace.EvSuperseded:    "superseded",
+	workspace.EvDone:          "done",
+	workspace.EvBlocked:       "blocked",
+	workspace.EvAdopted:       "adopted what a person did by hand",
+	workspace.EvRestored:      "restored",
+	workspace.EvStarted:       "started",
+	workspace.EvRestarted:     "starts again",
+	workspace.EvEvidence:      "late result kept as evidence",
+	workspace.EvRunEnded:      "run ended",
+	workspace.EvPaused:        "paused",
+	workspace.EvResumed:       "resumed",
+	workspace.EvStop:          "asked to stop",
+	workspace.EvStopped:       "stopped",
+	workspace.EvDaemon:        "daemon started",
+	workspace.EvRunnerWaits:   "runner waits",
+	workspace.EvRunnerStalled: "runner stalled",
+	workspace.EvRunnerResumed: "runner resumed",
+	workspace.EvHeld:          "change held",
+	workspace.EvAccepted:      "change accepted",
+	workspace.EvForeign:       "kept a stranger's file",
+	workspace.EvDeclined:      "outbox document declined",
+}
+
+// Words says an event in words, without its item, stage and time.
+func Words(e workspace.Event) string {
+	if e.Type == workspace.EvFinished {
+		return finished(e)
+	}
+	what, known := said[e.Type]
+	if !known {
+		what = strings.ReplaceAll(e.Type[strings.LastIndexByte(e.Type, '.')+1:], "_", " ")
+	}
+	switch e.Type {
+	case workspace.EvRunEnded:
+		what += " at " + e.To
+	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
+		if e.Class != "" {
+			what += ": " + e.Class
+		}
+	}
+	if e.Path != "" {
+		what += " (" + e.Path + ")"
+	}
+	if e.Message != "" {
+		what += ": " + e.Message
+	}
+	return term.OneLine(what)
+}
+
+// finished is the line that matters most: outcome, route, tokens, elapsed.
+func finished(e workspace.Event) string {
+	what := e.Outcome
+	if e.Class == schema.ClassRecoverable || schema.Scope(e.Class) != "stage" {
+		what += " (" + e.Class + ")"
+	}
+	if e.To != "" {
+		what += " → " + e.To
+	}
+	if e.Tokens != nil {
+		what += fmt.Sprintf("  %d tokens", e.Tokens.Total())
+	}
+	if e.Elapsed > 0 {
+		what += "  " + term.Span(time.Duration(e.Elapsed))
+	}
+	if e.Message != "" {
+		what += "  " + e.Message
+	}
+	return term.OneLine(what)
+}

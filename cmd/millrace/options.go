@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"millrace/cmd/millrace/term"
+)
+
+// output is the option -o of commands that list or show something.
+type output struct{ term.Choice }
+
+// flag adds -o, --output and its other name --format. The first format is the default.
+func (o *output) flag(cmd *cobra.Command, formats ...string) {
+	if len(formats) == 0 {
+		formats = term.Formats
+	}
+	o.Choice = term.Choice{Value: formats[0], Allowed: formats}
+	cmd.Flags().VarP(&o.Choice, "output", "o", "how to print it")
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "format" {
+			name = "output"
+		}
+		return pflag.NormalizedName(name)
+	})
+	complete(cmd, "output", formats)
+}
+
+// choice adds a flag that takes one of a list of words; its value is empty when it is not given.
+func choice(cmd *cobra.Command, c *term.Choice, name, help string, allowed ...string) {
+	c.Allowed = allowed
+	cmd.Flags().Var(c, name, help)
+	complete(cmd, name, allowed)
+}
+
+func complete(cmd *cobra.Command, flag string, words []string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(fmt.Sprintf("complete --%s: %v", flag, err)) // the flag was added a line before
+	}
+}
+
+// reason is the option --reason: every act of an operator says why, for the audit trail.
+type reason struct{ text string }
+
+func (r *reason) flag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.text, "reason", "", "why, for the audit trail (required)")
+}
+
+func (r *reason) check(cmd *cobra.Command) error {
+	r.text = strings.TrimSpace(r.text)
+	if r.text == "" {
+		return usage(fmt.Sprintf("like: %s … --reason \"the key was renewed\"", cmd.CommandPath()), "say why with --reason")
+	}
+	return nil
+}
+
+// leaf finishes a command: runF replaces what it does in tests.
+func leaf[O any](cmd *cobra.Command, o *O, runF, real func(*cobra.Command, *O) error, prepare ...func(args []string)) *cobra.Command {
+	if runF == nil {
+		runF = real
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, p := range prepare {
+			p(args)
+		}
+		return runF(cmd, o)
+	}
+	return cmd
+}
+
+// group is a command that only holds others.
+func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs}
+	c.AddCommand(cmds...)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		names := make([]string, 0, len(cmds))
+		for _, sub := range cmds {
+			names = append(names, sub.Name())
+		}
+		slices.Sort(names)
+		hint := fmt.Sprintf("%s takes one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+		if len(args) > 0 {
+			return usage(hint, "%s has no command %q", cmd.CommandPath(), args[0])
+		}
+		return usage(hint, "%s needs a command", cmd.CommandPath())
+	}
+	return c
+}
+
+// reportOf is a report without names.
+func reportOf(data any, text func()) term.Report {
+	return term.Report{Data: data, Text: func(bool) { text() }}
+}
+
+func marshalLine(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode json: %w", err)
+	}
+	return data, nil
+}

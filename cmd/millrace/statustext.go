@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/cmd/millrace/term"
+	"millrace/schema"
+)
+
+// print shows the status to a person: first what needs somebody's eye in every case, then only what
+// there is.
+func (s *statusShape) print(io *term.IO, wide bool) {
+	var f term.Fields
+	f.Add("Workspace", io.Paint(term.Bold, s.Workspace))
+	f.Add("Daemon", s.daemon(io))
+	f.Add("Plan", s.plan(io))
+	for _, source := range slices.Sorted(maps.Keys(s.Pauses)) {
+		p := s.Pauses[source]
+		f.Add("Paused", io.Paint(term.Red, because("by "+source, p.Reason))+io.Paint(term.Dim, ", since "+io.Time(p.Since)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Runners)) {
+		f.Add("Runner", runnerLine(io, name, s.Runners[name]))
+	}
+	if s.Stop != nil && s.Daemon.Running {
+		f.Add("Stopping", io.Paint(term.Yellow, because("asked to stop", s.Stop.Reason)))
+	}
+	if n := len(s.Held.Declarations); n > 0 {
+		f.Add("Held", io.Paint(term.Yellow, fmt.Sprintf("%d older than this workspace; 'millrace queue admit --all' runs them", n)))
+	}
+	for _, path := range slices.Sorted(maps.Keys(s.Held.Changes)) {
+		f.Add("Held", io.Paint(term.Yellow, fmt.Sprintf("%s changed during %s; commit it, or 'millrace intake accept %s'", path, s.Held.Changes[path].During, path)))
+	}
+	for _, h := range s.Hands {
+		f.Add("By hand", io.Paint(term.Yellow, h))
+	}
+	if l := s.LastFailure; l != nil {
+		f.Addf("Last failure", "%s at %s of %s, %s", l.Failure, l.Node, l.Item, io.Time(l.At))
+	}
+	if l := s.LastOperator; l != nil {
+		f.Addf("Last intervention", "%s of %s, %s", because(l.What, l.Why), l.Item, io.Time(l.At))
+	}
+	f.Print(io)
+	s.tables(io, wide)
+	for _, d := range s.Plan.Diags {
+		section(io, "Workflow", d)
+	}
+	for _, d := range s.Rejected {
+		section(io, "Rejected", d)
+	}
+}
+
+// section prints a diagnostic under a heading.
+func section(io *term.IO, name string, d schema.Diagnostic) {
+	style := pick2(d.Severity == schema.Warning, term.Yellow, term.Red)
+	_, _ = fmt.Fprintf(io.Out, "\n%s  %s\n", io.Paint(style, name), d)
+}
+
+func (s *statusShape) daemon(io *term.IO) string {
+	if d := s.Daemon; d.Running {
+		return io.Paint(term.Green, "running") + fmt.Sprintf(" since %s (process %d on %s)", io.Time(d.Since), d.PID, d.Host)
+	}
+	return "not running; 'millrace run daemon' starts one"
+}
+
+func (s *statusShape) plan(io *term.IO) string {
+	switch p := s.Plan; {
+	case p.ID == "" && p.Pending == "":
+		return "none yet"
+	case p.ID == "":
+		return "none yet; " + p.Pending.Short() + " is about to be frozen"
+	case p.Current:
+		return fmt.Sprintf("%s, mode %s, current", p.ID.Short(), p.Mode)
+	case p.Pending != "":
+		return fmt.Sprintf("%s, mode %s; %s", p.ID.Short(), p.Mode, io.Paint(term.Yellow, p.Pending.Short()+" is pending"))
+	default:
+		return fmt.Sprintf("%s, mode %s; %s", p.ID.Short(), p.Mode, io.Paint(term.Red, "its inputs do not compile now"))
+	}
+}
+
+func runnerLine(io *term.IO, name string, w schema.RunnerWait) string {
+	if w.Stalled {
+		return io.Paint(term.Red, because(name+" is stalled: "+w.Class, w.Message))
+	}
+	return io.Paint(term.Yellow, fmt.Sprintf("%s waits until %s: %s", name, io.Time(w.Until), w.Class))
+}
+
+func (s *statusShape) tables(io *term.IO, wide bool) {
+	blank := func() { _, _ = fmt.Fprintln(io.Out) }
+	if len(s.Runs) > 0 {
+		blank()
+		t := term.NewTable("RUNNING", "PLANE", "AT", "ELAPSED", "TOKENS", "+RUN", "STATE")
+		for _, r := range s.Runs {
+			t.Row(term.Cell{Text: r.Item.String(), Style: term.Bold}, r.Plane, r.Node, term.Span(time.Duration(r.Elapsed)), count(r.Tokens), r.ID, r.state())
+		}
+		t.Print(io, wide)
+	}
+	idle := term.NewTable("IDLE", "WAITING FOR", "CLEARED BY")
+	for _, p := range s.Planes {
+		if p.Waiting != nil {
+			idle.Row(p.Plane, term.Cell{Text: p.Waiting.Message, Style: pick2(p.Waiting.Stalled, term.Red, term.Plain)}, p.Waiting.ClearedBy)
+		}
+	}
+	if idle.Len() > 0 {
+		blank()
+		idle.Print(io, wide)
+	}
+	if len(s.Queue) > 0 {
+		blank()
+		s.depth().Print(io, wide)
+	}
+	if stuck := slices.Concat(s.Blocked, s.Waiting); len(stuck) > 0 {
+		blank()
+		t := term.NewTable("STUCK", "STATE", "BECAUSE", "CLEARED BY")
+		for _, it := range stuck {
+			if it.Waiting != nil {
+				t.Row(term.Cell{Text: it.Key().String(), Style: term.Bold}, stateCell(it.State), term.Cut(it.Waiting.Message, 60), it.Waiting.ClearedBy)
+			}
+		}
+		t.Print(io, wide)
+	}
+}
+
+func (r runShape) state() string {
+	if r.Alive != nil && !*r.Alive && r.Request != "" {
+		return r.State + ", its agent is not alive"
+	}
+	return r.State
+}
+
+// depth is a line a family, a column a state that any item is in.
+func (s *statusShape) depth() *term.Table {
+	var states []string
+	for _, st := range stateOrder {
+		if slices.ContainsFunc(slices.Collect(maps.Values(s.Queue)), func(m map[string]int) bool { return m[st] > 0 }) {
+			states = append(states, st)
+		}
+	}
+	t := term.NewTable(append([]string{"FAMILY"}, upper(states)...)...)
+	for _, family := range slices.Sorted(maps.Keys(s.Queue)) {
+		row := []any{family}
+		for _, st := range states {
+			row = append(row, s.Queue[family][st])
+		}
+		t.Row(row...)
+	}
+	return t
+}
+
+func upper(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strings.ToUpper(w)
+	}
+	return out
+}
