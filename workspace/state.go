@@ -31,6 +31,7 @@ type State struct {
 	counts     map[string]map[string]int      // family → state → items
 	in         map[string]map[schema.Key]bool // active and blocked items by state: the few that are looked at always
 	touched    map[schema.Key]bool            // changed since the last Touched
+	lastStage  *schema.Outcome                // of the stage whose result was applied last
 }
 
 // NewState is the fold of an empty journal.
@@ -124,6 +125,9 @@ func (s *State) SetItem(it *schema.Item) {
 	s.Items[k] = it
 	s.touched[k] = true
 	s.byPath[it.Path] = k
+	if it.Last != nil && (s.lastStage == nil || it.Last.At.After(s.lastStage.At)) {
+		s.lastStage = it.Last
+	}
 	if it.Declared != nil {
 		add(s.byDecl, it.Declared.Path, k)
 	}
