@@ -13,9 +13,9 @@ import (
 // Effects are what a plan may have done on an edge or at an end, in the commit of the result. The set is
 // closed: workflow.cue names the same ones.
 var effects = map[string]func(*harvest){
-	"complete": func(h *harvest) { h.state = schema.StateDone },
-	"block":    func(h *harvest) { h.state = schema.StateBlocked },
-	"escalate": (*harvest).escalate,
+	schema.EffectComplete: func(h *harvest) { h.state = schema.StateDone },
+	schema.EffectBlock:    func(h *harvest) { h.state = schema.StateBlocked },
+	schema.EffectEscalate: (*harvest).escalate,
 }
 
 // effect does one of them. One that this program does not know came with a plan of another version: the
@@ -124,7 +124,9 @@ func (h *harvest) incident(root string) *schema.Document {
 	if f := h.Family(h.item.Family); f != nil && slices.Contains([]string{"task_id", "spec_id"}, f.IDField) {
 		set("source_"+f.IDField, h.item.ID)
 	}
-	return &schema.Document{Kind: schema.FamilyIncident, ID: h.incidentID(), Fields: fields}
+	id := h.incidentID()
+	set("incident_id", id)
+	return &schema.Document{Kind: schema.FamilyIncident, ID: id, Fields: fields}
 }
 
 // incidentID is that of the item and of how often it has raised one.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"millrace/schema"
+	"millrace/schema/document"
 	"millrace/workspace"
 )
 
@@ -57,7 +58,7 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 	case h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0:
 		return "an operator declares " + k.String() + " and it is not admitted"
 	}
-	return ""
+	return document.Inadmissible(doc)
 }
 
 // propose stamps and admits one document, or says why not, or what it is in conflict with.
@@ -168,9 +169,6 @@ func (h *harvest) lineage(kind string) []lineage {
 func (h *harvest) valid(doc *schema.Document) bool {
 	record := maps.Clone(doc.Fields)
 	record["kind"] = doc.Kind
-	if f := h.Family(doc.Kind); f != nil {
-		record[f.IDField] = doc.ID
-	}
 	data, err := json.Marshal(record)
 	return err == nil && !h.Registry.Parse("outbox/"+doc.ID+".json", data).Diags.HasErrors()
 }

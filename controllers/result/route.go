@@ -59,12 +59,11 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 	return v, d, err
 }
 
+// failureVerdict gives a failure its outcome; the class follows from that. What it leads to is held
+// against the checks like anything else.
 func (h *harvest) failureVerdict(v schema.Verdict) schema.Verdict {
 	v.Outcome = h.plan.FailureOutcome(h.run.Plane, h.run.Node, v.Failure)
-	v.Class = schema.ClassRecoverable
-	if classes := legalClasses(h.kind, v.Outcome); v.Outcome != schema.OutcomeBlocked && len(classes) > 0 {
-		v.Class = classes[0]
-	}
+	v.ChecksRun, v.ChecksPassed = h.checks()
 	return v
 }
 

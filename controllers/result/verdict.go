@@ -77,10 +77,10 @@ func (h *harvest) claimed() schema.Verdict {
 	if conflict := h.outbox(claim.Outcome); conflict != "" {
 		return h.failed(schema.FailOutboxConflict, conflict)
 	}
-	ran, passed := h.checks()
+	due, passed := h.checks()
 	return schema.Verdict{
 		Outcome: claim.Outcome, Class: class, Message: said(claim), Metadata: claim.Metadata,
-		ChecksRun: ran, ChecksPassed: passed,
+		ChecksRun: due, ChecksPassed: passed,
 	}
 }
 
@@ -117,23 +117,32 @@ func said(c *schema.Claim) string {
 	return ""
 }
 
-// checks reports whether every check of the item ran after the stage, and whether they passed. An item
-// without checks passes.
-func (h *harvest) checks() (ran, passed bool) {
-	ran, passed = len(h.item.Checks) > 0, true
+// checks reports whether the item has checks, and whether each of them left a passing record after the
+// stage. A check that should have been run and left none has not passed.
+func (h *harvest) checks() (due, passed bool) {
 	for _, c := range h.item.Checks {
-		i := slices.IndexFunc(h.c.ChecksAfter, func(r schema.CheckRecord) bool { return r.Name == c.Name })
-		if i < 0 {
-			return false, false
+		r := h.record(c.Name)
+		if r == nil || !r.Passed {
+			return true, false
 		}
-		passed = passed && h.c.ChecksAfter[i].Passed
 	}
-	return ran, passed
+	return len(h.item.Checks) > 0, true
+}
+
+func (h *harvest) record(check string) *schema.CheckRecord {
+	for i := range h.c.ChecksAfter {
+		if r := &h.c.ChecksAfter[i]; r.Name == check {
+			return r
+		}
+	}
+	return nil
 }
 
 // proven reports whether the checks that the outcome asks for have been run: a supervisor that was lost
 // may not have come to them, and without them the outcome would be held to be false.
 func (h *harvest) proven(outcome string) bool {
-	ran, _ := h.checks()
-	return ran || len(h.item.Checks) == 0 || !slices.Contains(h.plan.ChecksAfter(h.run.Plane, h.run.Node), outcome)
+	if !slices.Contains(h.plan.ChecksAfter(h.run.Plane, h.run.Node), outcome) {
+		return true
+	}
+	return !slices.ContainsFunc(h.item.Checks, func(c schema.Check) bool { return h.record(c.Name) == nil })
 }
