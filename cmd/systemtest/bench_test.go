@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
 )
 
 // TestBench is the end-to-end program behind `make bench`: whole processes, a no-op agent, and queues
@@ -230,4 +229,3 @@ func residentMB(t testing.TB, pid int) int {
 	t.Fatal("no VmRSS")
 	return 0
 }
-
