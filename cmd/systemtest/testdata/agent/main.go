@@ -45,7 +45,7 @@ func work() error {
 		return err
 	}
 	note := func(what string) error {
-		return logLine(project, fmt.Sprintf("%s %s %s %s", what, req.ID, req.Item, req.Stage))
+		return logLine(project, fmt.Sprintf("%s %s %d %s %s", what, req.ID, time.Now().UnixNano(), req.Item, req.Stage))
 	}
 	if err := note("start"); err != nil {
 		return err
