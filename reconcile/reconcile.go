@@ -20,4 +20,6 @@ type Proposal struct {
 	Mutation *workspace.Mutation // nil: settled
 	Observe  []workspace.Query   // too dear to observe always; found in the next view
 	After    time.Duration       // > 0: look again then, without a hint
+	Settles  bool                // After settles what was dropped: a tick waits for it
+	Stop     bool                // the loop ends when the mutation is committed
 }

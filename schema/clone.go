@@ -9,6 +9,7 @@ import (
 func (it *Item) Clone() *Item {
 	c := *it
 	c.DependsOn = slices.Clone(it.DependsOn)
+	c.Blocks = slices.Clone(it.Blocks)
 	c.Checks = slices.Clone(it.Checks)
 	c.Counters = maps.Clone(it.Counters)
 	c.Notes = slices.Clone(it.Notes)
@@ -42,6 +43,7 @@ func (c *Control) Clone() *Control {
 	n := *c
 	n.Pauses = maps.Clone(c.Pauses)
 	n.Stop = clone(c.Stop)
+	n.Head = clone(c.Head)
 	n.Runners = maps.Clone(c.Runners)
 	n.Accepted = maps.Clone(c.Accepted)
 	n.Held = maps.Clone(c.Held)

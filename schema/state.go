@@ -32,6 +32,7 @@ type Item struct {
 	Title     string    `json:"title,omitempty"`
 	Priority  int       `json:"priority,omitempty"`
 	DependsOn []string  `json:"depends_on,omitempty"`
+	Blocks    []string  `json:"blocks,omitempty"` // ids whose dependencies carry this one because it says so
 	Lineage   Lineage   `json:"lineage,omitzero"`
 	Checks    []Check   `json:"checks,omitempty"`
 	CreatedAt time.Time `json:"created_at,omitzero"`
@@ -188,6 +189,16 @@ type Control struct {
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
+	Daemon        string                `json:"daemon,omitempty"` // instance of the daemon that started last
+	Head          *GitHead              `json:"head,omitempty"`   // git HEAD as last seen
+}
+
+// GitHead remembers a change of git's branch: a declaration that vanishes right after one was last seen
+// on the branch before.
+type GitHead struct {
+	Branch string    `json:"branch"`
+	Before string    `json:"before,omitempty"`
+	Since  time.Time `json:"since"`
 }
 
 // A Pause is one reason why nothing is dispatched.

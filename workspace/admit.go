@@ -25,6 +25,9 @@ func (v *View) NewItem(doc *schema.Document, source string) (it *schema.Item, da
 		CreatedAt: head.CreatedAt, CreatedBy: head.CreatedBy, Generation: 1, Document: schema.DigestOf(data),
 		Source: source, Updated: v.Now,
 	}
+	if it.CreatedAt.IsZero() {
+		it.CreatedAt = v.Now // a kind that calls it otherwise: the order of claiming needs one
+	}
 	if f.Dependency != "" {
 		it.DependsOn = head.DependsOn
 	}

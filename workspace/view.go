@@ -74,6 +74,8 @@ type Compiled struct {
 	Diags   schema.Diagnostics       // why there is no Plan, or warnings
 	Changed []string                 // asset and configuration paths that differ from the current plan's inputs
 	Files   map[string]schema.Digest // all inputs as seen
+
+	Committed map[string]bool // of Changed: git HEAD has the same bytes
 }
 
 // RequestSeen is what can be seen of an active request, in the order in which it must be looked at.
@@ -123,7 +125,7 @@ type GitFacts struct {
 // A Query asks the observers for something too dear to look at always. The answer is in the next
 // view's Asked.
 type Query struct {
-	Kind string // "file": bytes of a workspace file of at most 1 MiB
+	Kind string // "file": bytes of a workspace file of at most 1 MiB; "content": bytes the journal once wrote
 	Arg  string
 }
 
@@ -136,3 +138,7 @@ type Answer struct {
 
 // AskFile is the query for a file's bytes.
 func AskFile(path string) Query { return Query{"file", path} }
+
+// AskContent is the query for bytes that the journal once wrote, by their digest: what a document
+// said before a person's hand changed it.
+func AskContent(d schema.Digest) Query { return Query{"content", string(d)} }

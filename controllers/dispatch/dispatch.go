@@ -44,7 +44,7 @@ func stopping(v *workspace.View) bool {
 type chooser struct {
 	*workspace.View
 	current *schema.Plan  // new runs take it; nil while there is none
-	after   time.Duration // until the first runner is worth another try
+	after   time.Duration // when another look is worth it; 0: never by itself
 }
 
 // runs offers the runs that wait for their next stage, in plane order and oldest first.
@@ -115,7 +115,8 @@ func (c *chooser) first(plane string, g *schema.Graph, it *schema.Item) *stage {
 func (c *chooser) offer(s *stage) *reconcile.Proposal {
 	switch missing, ok := s.read(c.View); {
 	case !ok:
-		return nil // the document is not what the journal says: somebody has it in hand
+		c.soon(lookAgain)
+		return nil // the document is not what the journal says, or was read before it changed
 	case len(missing) > 0:
 		return &reconcile.Proposal{Observe: missing, After: c.after}
 	}
@@ -126,11 +127,18 @@ func (c *chooser) offer(s *stage) *reconcile.Proposal {
 func (c *chooser) waits(p *schema.Plan, plan schema.Digest, runner string) bool {
 	w, wait := c.RunnerWait(p, plan, runner)
 	if wait && !w.Stalled {
-		if d := w.Until.Sub(c.Now); c.after == 0 || d < c.after {
-			c.after = d
-		}
+		c.soon(w.Until.Sub(c.Now))
 	}
 	return wait
+}
+
+// lookAgain is when a document that was not as expected is read again.
+const lookAgain = 250 * time.Millisecond
+
+func (c *chooser) soon(d time.Duration) {
+	if c.after == 0 || d < c.after {
+		c.after = d
+	}
 }
 
 func (c *chooser) room(p *schema.Plan, plane, run string) bool {

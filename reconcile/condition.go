@@ -1,0 +1,84 @@
+package reconcile
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Condition is a trouble that the loop lives with: it is shown, tried again, and lifts by itself.
+type Condition struct {
+	Name    string // commit, observe, checkpoint, or start <request>
+	Message string
+	Since   time.Time
+	Tries   int
+	Lifted  bool
+}
+
+const (
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = time.Minute
+)
+
+// conditions are those that hold. Loop and executor share them.
+type conditions struct {
+	log    *slog.Logger
+	notice func(Condition)
+	now    func() time.Time
+
+	mu   sync.Mutex
+	held map[string]Condition
+}
+
+// set records one more failure and returns how long to wait before the next try. Only the first is
+// told: a message that changes with every try is still the same condition.
+func (c *conditions) set(name string, err error) time.Duration {
+	c.mu.Lock()
+	cond, known := c.held[name]
+	if !known {
+		cond = Condition{Name: name, Since: c.now()}
+	}
+	cond.Message = err.Error()
+	cond.Tries++
+	if c.held == nil {
+		c.held = map[string]Condition{}
+	}
+	c.held[name] = cond
+	c.mu.Unlock()
+	if !known {
+		c.log.Warn("condition appeared", "condition", name, "error", err)
+		c.tell(cond)
+	}
+	return min(lastBackoff, firstBackoff<<min(cond.Tries-1, 16))
+}
+
+func (c *conditions) lift(name string) {
+	c.mu.Lock()
+	cond, known := c.held[name]
+	delete(c.held, name)
+	c.mu.Unlock()
+	if known {
+		cond.Lifted = true
+		c.log.Info("condition lifted", "condition", name)
+		c.tell(cond)
+	}
+}
+
+func (c *conditions) tell(cond Condition) {
+	if c.notice != nil {
+		c.notice(cond)
+	}
+}
+
+func (c *conditions) list() []Condition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []Condition
+	for _, cond := range c.held {
+		all = append(all, cond)
+	}
+	slices.SortFunc(all, func(a, b Condition) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}

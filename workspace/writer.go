@@ -1,0 +1,45 @@
+package workspace
+
+import (
+	"time"
+
+	"millrace/schema"
+)
+
+// afterglow is how long after a stage's result a file that is first seen still counts as the stage's
+// work: it had to settle before it was read.
+const afterglow = time.Second
+
+// WriterAt names the run that may have written a file which was first seen at t: one whose stage may
+// write the workspace and runs, or has just ended. "" means that only a person can have written it.
+func (v *View) WriterAt(t time.Time) string {
+	for _, r := range v.ActiveRuns() {
+		if r.Request != "" && v.writes(r) {
+			return r.ID
+		}
+	}
+	if last := v.lastStage; last != nil && !t.After(last.At.Add(afterglow)) {
+		return last.Run
+	}
+	return ""
+}
+
+// writes errs on the side of caution: a stage that no plan describes may write.
+func (v *View) writes(r *schema.Run) bool {
+	if v.Plans == nil {
+		return true
+	}
+	p := v.Plans(r.Plan)
+	if p == nil {
+		return true
+	}
+	k := p.Kind(r.Plane, r.Node)
+	return k == nil || k.WritesTree
+}
+
+// Vouched reports whether a person stands behind a file's bytes: they are committed to git, or were
+// accepted by command.
+func (v *View) Vouched(path string, d schema.Digest, committed bool) bool {
+	accepted, ok := v.Control.Accepted[path]
+	return committed && d != "" || ok && accepted == d
+}
