@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // States that have a meaning beyond their folder. A family names its folders itself; these roles are
 // what its states are called in the journal.
@@ -44,6 +47,7 @@ type Item struct {
 
 	Run      string         `json:"run,omitempty"`      // current or last run
 	Attempts int            `json:"attempts,omitempty"` // runs begun
+	Requeues int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
 	Counters map[string]int `json:"counters,omitempty"`
 	Last     *Outcome       `json:"last_outcome,omitempty"`
 	Blocked  *Blocked       `json:"blocked,omitempty"`
@@ -92,6 +96,8 @@ type Cancel struct {
 	At  time.Time `json:"at"`
 	Now bool      `json:"now,omitempty"` // end the running stage as well
 	To  string    `json:"to"`            // state that follows: cancelled, or queue for retry-active
+	// Sent is the request whose cancel file has been committed, so that it is asked once.
+	Sent string `json:"sent,omitempty"`
 }
 
 // A Note is one intervention.
@@ -127,6 +133,15 @@ type Run struct {
 	Ended         time.Time `json:"ended_at,omitzero"`
 	End           string    `json:"end,omitempty"`           // terminal it reached, or cancelled
 	FirstFailure  string    `json:"first_failure,omitempty"` // class of the first failure
+
+	// Salvaged stands for the completion of a request that was lost or wrote none that can be read:
+	// what recovery could establish. It is applied like any other.
+	Salvaged *Completion `json:"salvaged,omitempty"`
+}
+
+// Wrote reports whether a stage of the run may have changed the working tree.
+func (r *Run) Wrote() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Wrote })
 }
 
 // Entered lists the nodes that the run has been in, in order of first entry.
@@ -160,6 +175,8 @@ type Step struct {
 	Why       string            `json:"why"`               // the routing decision in words
 	Counter   string            `json:"counter,omitempty"` // budget that it spent
 	Spawned   []Key             `json:"spawned,omitempty"`
+	Wrote     bool              `json:"wrote,omitempty"` // may have changed the working tree
+	Failed    []CheckRecord     `json:"failed_checks,omitempty"`
 }
 
 // Control is the runtime-wide state: state/control.json.

@@ -7,8 +7,8 @@ import (
 )
 
 // afterglow is how long after a stage's result a file that is first seen still counts as the stage's
-// work: it had to settle before it was read.
-const afterglow = time.Second
+// work: the news of it may arrive later than that of the completion.
+const afterglow = 150 * time.Millisecond
 
 // WriterAt names the run that may have written a file which was first seen at t: one whose stage may
 // write the workspace and runs, or has just ended. "" means that only a person can have written it.
@@ -18,10 +18,31 @@ func (v *View) WriterAt(t time.Time) string {
 			return r.ID
 		}
 	}
-	if last := v.lastStage; last != nil && !t.After(last.At.Add(afterglow)) {
+	if last := v.lastStage; last != nil && !t.After(last.At.Add(afterglow)) && v.nodeWrites(last.Node) {
 		return last.Run
 	}
 	return ""
+}
+
+// nodeWrites asks the current plan, as the run that ended may be gone.
+func (v *View) nodeWrites(node string) bool {
+	if v.Plans == nil {
+		return true
+	}
+	p := v.Plans(v.Control.Plan)
+	if p == nil {
+		return true
+	}
+	known := false
+	for plane := range p.Graphs {
+		if k := p.Kind(plane, node); k != nil {
+			if k.WritesTree {
+				return true
+			}
+			known = true
+		}
+	}
+	return !known
 }
 
 // writes errs on the side of caution: a stage that no plan describes may write.

@@ -1,0 +1,190 @@
+package dispatch
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// A page is a prompt being written.
+type page struct{ strings.Builder }
+
+func (p *page) line(format string, args ...any) {
+	fmt.Fprintf(&p.Builder, format+"\n", args...)
+}
+
+func (p *page) head(title string) { p.line("\n## %s\n", title) }
+
+// quote sets text apart with a fence that the text itself does not contain. Tildes leave the backtick
+// fences of a document as they are.
+func (p *page) quote(text string) {
+	fence := "~~~"
+	for strings.Contains(text, fence) {
+		fence += "~"
+	}
+	p.line("%s\n%s\n%s", fence, strings.TrimRight(text, "\n"), fence)
+}
+
+// prompt renders what the agent reads: the stage's entrypoint as the plan froze it, then the request.
+// The same stage and the same materials give the same bytes. No line of it is an outcome marker, so
+// that an agent which repeats its prompt has not ended by accident.
+func (s *stage) prompt(req *schema.Request, skills []string) []byte {
+	p := new(page)
+	n := s.plan.Node(req.Plane, req.Node)
+	p.WriteString(strings.TrimRight(s.plan.Assets[n.Entrypoint], "\n") + "\n")
+	folder := path.Join(workspace.Folder, workspace.RequestDir(req.Run, req.ID)) + "/"
+
+	p.line("\n# This request\n")
+	p.line("- Work item: %s %s, generation %d", req.Item.Family, req.Item.ID, req.Generation)
+	p.line("- Stage: %s%s, request %d of this run", req.Stage, nodeName(req), req.Attempt)
+	p.line("- You were started in the project folder. Paths below are relative to it.")
+	p.line("- Request folder: `%s`", folder)
+	p.line("- Time limit: %s; without any output for %s you are ended", req.Timeout, req.Stall)
+	s.ending(p, req, folder)
+	writing(p, req, folder)
+	p.head("Work item")
+	p.quote(string(s.document))
+	s.checking(p, req)
+	s.history(p)
+	s.reading(p)
+	s.offering(p, req, folder, skills)
+	return []byte(p.String())
+}
+
+func nodeName(req *schema.Request) string {
+	if req.Node == req.Stage {
+		return ""
+	}
+	return " (node " + req.Node + ")"
+}
+
+// ending is the outcome contract.
+func (s *stage) ending(p *page, req *schema.Request, folder string) {
+	kind := s.plan.Stages[req.Stage]
+	p.head("How to end")
+	p.line("End with exactly one of these outcomes:\n")
+	for _, o := range req.Outcomes {
+		p.line("- `### %s` (%s)", o, strings.Join(classes(kind, o), " or "))
+	}
+	p.line("\nWrite the line as it stands between the backticks as the last line of your final message, outside of")
+	p.line("code fences. Or write `%s%s`:\n", folder, schema.TerminalFile)
+	p.line("    {\"stage\": %q, \"terminal_result\": %q, \"summary_artifact_paths\": [%s]}\n",
+		req.Stage, example(req), strings.Join(quoted(summaries(req)), ", "))
+	p.line("If you do both they must agree. What follows is decided by Millrace; %s says why in your final message.", schema.OutcomeBlocked)
+	for _, o := range req.Outcomes {
+		if keys, nodes := s.resumable(o); len(nodes) > 0 {
+			p.line("\nWith %s you may say where the run goes on, by \"metadata\": {%q: …} in that file: %s.",
+				o, keys[0], strings.Join(nodes, ", "))
+		}
+	}
+}
+
+func classes(kind *schema.StageKind, outcome string) []string {
+	if all := kind.Outcomes[outcome]; len(all) > 0 {
+		return all
+	}
+	return []string{schema.ClassBlocked, schema.ClassRecoverable}
+}
+
+// example is an outcome to show the form with: any but BLOCKED.
+func example(req *schema.Request) string {
+	for _, o := range req.Outcomes {
+		if o != schema.OutcomeBlocked {
+			return o
+		}
+	}
+	return schema.OutcomeBlocked
+}
+
+func summaries(req *schema.Request) []string {
+	var files []string
+	for _, a := range req.Artifacts {
+		if a.NeededFor(example(req)) {
+			files = append(files, a.File)
+		}
+	}
+	return files
+}
+
+func quoted(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = fmt.Sprintf("%q", w)
+	}
+	return out
+}
+
+// resumable lists the nodes that an outcome may name: entered by this run, not ruled out, and of a kind
+// that owns the item's family.
+func (s *stage) resumable(outcome string) (keys, nodes []string) {
+	e := s.plan.Node(s.run.Plane, s.run.Node).On[outcome]
+	if e == nil || e.Resume == nil || len(e.Resume.Keys) == 0 {
+		return nil, nil
+	}
+	for _, n := range s.run.Entered() {
+		kind := s.plan.Kind(s.run.Plane, n)
+		if kind != nil && !slices.Contains(e.Resume.Not, n) && slices.Contains(kind.Owns, s.item.Family) {
+			nodes = append(nodes, n)
+		}
+	}
+	return e.Resume.Keys, nodes
+}
+
+// writing is the table of artifacts.
+func writing(p *page, req *schema.Request, folder string) {
+	if len(req.Artifacts) == 0 {
+		return
+	}
+	p.head("What to write")
+	p.line("| file | needed for | content |\n|---|---|---|")
+	for _, a := range req.Artifacts {
+		p.line("| `%s%s` | %s | %s |", folder, a.File, neededFor(a, req.Outcomes), content(a))
+	}
+	p.line("\nAn outcome without the files it needs is not accepted.")
+}
+
+func neededFor(a schema.Artifact, outcomes []string) string {
+	var needs []string
+	for _, o := range outcomes {
+		if a.NeededFor(o) {
+			needs = append(needs, o)
+		}
+	}
+	if len(needs) == 0 {
+		return "nothing; welcome"
+	}
+	return strings.Join(needs, ", ")
+}
+
+func content(a schema.Artifact) string {
+	if a.Schema != "" {
+		return "JSON that satisfies " + a.Schema
+	}
+	return strings.ReplaceAll(a.Name, "_", " ")
+}
+
+// checking names the checks that Millrace runs, so that an agent knows what it is measured by.
+func (s *stage) checking(p *page, req *schema.Request) {
+	if len(req.Checks) == 0 {
+		return
+	}
+	p.head("Checks")
+	p.line("Millrace runs these itself and believes their exit codes, not what is said about them:\n")
+	for _, c := range req.Checks {
+		where := ""
+		if c.In != "" {
+			where = " in `" + c.In + "`"
+		}
+		p.line("- %s: `%s`%s", c.Name, c.Run, where)
+	}
+	if req.ChecksBefore {
+		p.line("\nThey have been run before you were started; their logs lie in the request folder.")
+	}
+	if len(req.ChecksAfter) > 0 {
+		p.line("\nThey are run after %s.", strings.Join(req.ChecksAfter, ", "))
+	}
+}

@@ -1,0 +1,220 @@
+// Package result owns what a finished stage means: it normalises the completion, decides what follows
+// under the run's own frozen plan, and commits result, effects, route, counters and trace together.
+package result
+
+import (
+	"path"
+
+	"millrace/reconcile"
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+const name = "result"
+
+type controller struct{}
+
+// New makes the controller.
+func New() reconcile.Controller { return controller{} }
+
+func (controller) Name() string { return name }
+
+// Reconcile applies one completion, oldest run first; or lets an item leave whose end is wanted while no
+// stage of it runs; or files a completion that nobody waits for any more.
+func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
+	for _, r := range v.ActiveRuns() {
+		it := v.Items[r.Item]
+		if it == nil || it.State != schema.StateActive || it.Run != r.ID {
+			continue // recovery's to repair
+		}
+		if r.Request == "" {
+			if it.Cancel != nil {
+				return reconcile.Proposal{Mutation: between(v, r, it)}
+			}
+			continue
+		}
+		if h := open(v, r, it); h != nil {
+			return reconcile.Proposal{Mutation: h.apply()}
+		}
+	}
+	return reconcile.Proposal{Mutation: evidence(v)}
+}
+
+// A harvest is the application of one completion. Run and item are clones.
+type harvest struct {
+	*workspace.View
+	m    *workspace.Mutation
+	plan *schema.Plan
+	kind *schema.StageKind
+	run  *schema.Run
+	item *schema.Item
+	c    *schema.Completion
+	seen *workspace.RequestSeen
+
+	step     schema.Step
+	effects  []string
+	admitted []admission
+	declined []schema.Declined
+	state    string // that an effect takes the item to
+}
+
+// open finds what a run's request has come to; nil while it has come to nothing.
+func open(v *workspace.View, r *schema.Run, it *schema.Item) *harvest {
+	h := &harvest{View: v, seen: v.Requests[r.Request], c: r.Salvaged}
+	if h.seen != nil && h.seen.Completion != nil {
+		h.c = h.seen.Completion
+	}
+	if h.c == nil || v.Plans == nil {
+		return nil
+	}
+	if h.plan = v.Plans(r.Plan); h.plan == nil {
+		return nil // recovery's to report
+	}
+	if h.kind = h.plan.Kind(r.Plane, r.Node); h.kind == nil {
+		return nil
+	}
+	if h.seen == nil {
+		h.seen = &workspace.RequestSeen{}
+	}
+	h.run, h.item = r.Clone(), it.Clone()
+	h.m = &workspace.Mutation{By: name}
+	return h
+}
+
+// apply is the one mutation that a completion becomes.
+func (h *harvest) apply() *workspace.Mutation {
+	h.begin()
+	v := h.verdict()
+	switch {
+	case h.c.Exit == schema.ExitCancelled && h.item.Cancel != nil:
+		h.wanted(v)
+	case v.Failure != "" && schema.Scope(v.Failure) == "runner" && !h.exhausted(v.Failure):
+		h.backOff(v)
+	case v.Failure != "" && schema.Scope(v.Failure) == "run" && h.again():
+		h.restart(v)
+	default:
+		h.route(v)
+	}
+	if v.Failure == "" {
+		h.served()
+	}
+	return h.m
+}
+
+// begin fills in what the step says whatever is decided.
+func (h *harvest) begin() {
+	h.step = schema.Step{
+		Request: h.run.Request, Node: h.run.Node, Stage: h.kind.ID, Tokens: h.c.Tokens, Tree: h.c.TreeAfter,
+		Ended: h.c.Ended, Artifacts: map[string]schema.Digest{}, Failed: failedChecks(h.c),
+	}
+	if h.c.Exit != schema.ExitNotStarted && h.c.Failure != schema.FailRunnerNotFound {
+		h.step.Started = h.c.Started
+		moved := h.c.TreeBefore == "" || h.c.TreeBefore != h.c.TreeAfter
+		h.step.Wrote = h.kind.WritesTree && moved
+	}
+	for _, f := range h.c.Artifacts {
+		h.step.Artifacts[f.Path] = f.Digest
+	}
+}
+
+// failedChecks are those after the stage, else, when there were none, those before it.
+func failedChecks(c *schema.Completion) []schema.CheckRecord {
+	records := c.ChecksAfter
+	if len(records) == 0 {
+		records = c.ChecksBefore
+	}
+	var failed []schema.CheckRecord
+	for _, r := range records {
+		if !r.Passed {
+			failed = append(failed, r)
+		}
+	}
+	return failed
+}
+
+// decide completes the step and takes the request out of flight; what becomes of run and item is said
+// by close or stay, which follow.
+func (h *harvest) decide(v schema.Verdict, to, why string) {
+	h.step.Outcome, h.step.Class, h.step.Failure = v.Outcome, v.Class, v.Failure
+	h.step.Message, h.step.To, h.step.Why = v.Message, to, why
+	h.run.Steps = append(h.run.Steps, h.step)
+	h.run.Request, h.run.Salvaged = "", nil
+	h.item.Last = &schema.Outcome{
+		Run: h.run.ID, Request: h.step.Request, Node: h.step.Node, Outcome: v.Outcome, Class: v.Class,
+		Failure: v.Failure, At: h.Now,
+	}
+	h.m.Why = h.step.Node + " of " + h.run.Item.String() + ": " + why
+	h.file(why)
+	h.m.Tell(workspace.Event{
+		Type: workspace.EvFinished, Item: h.run.Item, Run: h.run.ID, Request: h.step.Request, Plane: h.run.Plane,
+		Node: h.step.Node, Stage: h.step.Stage, Outcome: v.Outcome, Class: firstOf(v.Failure, v.Class), To: to,
+		Message: firstOf(v.Message, why), Tokens: h.c.Tokens, Elapsed: elapsed(h.c),
+	})
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func elapsed(c *schema.Completion) schema.Duration {
+	if c.Started.IsZero() || c.Ended.Before(c.Started) {
+		return 0
+	}
+	return schema.Duration(c.Ended.Sub(c.Started))
+}
+
+// file writes result.json.
+func (h *harvest) file(why string) {
+	s, c := h.step, h.c
+	h.m.PutJSON(path.Join(workspace.RequestDir(h.run.ID, s.Request), schema.ResultFile), schema.Result{
+		SchemaVersion: schema.Version, Request: s.Request, Run: h.run.ID, Item: h.run.Item, Generation: h.run.Generation,
+		Plan: h.run.Plan, Plane: h.run.Plane, Node: s.Node, Stage: s.Stage, Exit: c.Exit, Outcome: s.Outcome,
+		Class: s.Class, Failure: s.Failure, Message: s.Message, Claim: c.Claim, Artifacts: c.Artifacts,
+		Tokens: c.Tokens, Cost: c.Cost, ChecksBefore: c.ChecksBefore, ChecksAfter: c.ChecksAfter,
+		TreeBefore: c.TreeBefore, TreeAfter: c.TreeAfter, To: s.To, Why: why, Counter: s.Counter, Effects: h.effects,
+		Spawned: s.Spawned, Declined: h.declined, Started: c.Started, Ended: c.Ended, Applied: h.Now,
+	})
+}
+
+// stay leaves the item active: its run goes on from run.Node.
+func (h *harvest) stay(state string) {
+	if h.item.Cancel != nil {
+		h.leave()
+		return
+	}
+	h.run.State = state
+	h.item.Updated = h.Now
+	h.m.PutItem(h.item)
+	h.m.PutRun(h.run)
+	h.m.PutTrace(h.run)
+}
+
+// leave ends the run of an item whose end is wanted and takes the item where it is wanted.
+func (h *harvest) leave() { leave(h.View, h.m, h.run, h.item) }
+
+func leave(v *workspace.View, m *workspace.Mutation, r *schema.Run, it *schema.Item) {
+	c := it.Cancel
+	m.EndRun(v, r, c.To)
+	m.PutTrace(r)
+	if c.To == schema.StateQueue {
+		m.Requeue(v, it, schema.Note{By: c.By, What: "requeued", Why: c.Why}, false)
+		return
+	}
+	m.CancelItem(v, it, c.By, c.Why)
+}
+
+// wanted applies a completion that says: ended because you asked.
+func (h *harvest) wanted(v schema.Verdict) {
+	h.decide(v, h.item.Cancel.To, "ended because "+h.item.Cancel.By+" wanted it")
+	h.leave()
+}
+
+// between lets an item go whose run waits for its next stage.
+func between(v *workspace.View, r *schema.Run, it *schema.Item) *workspace.Mutation {
+	m := &workspace.Mutation{By: name, Why: "end the run of " + it.Key().String() + " as " + it.Cancel.By + " wanted"}
+	leave(v, m, r.Clone(), it.Clone())
+	return m
+}

@@ -1,0 +1,74 @@
+package workspace
+
+import (
+	"fmt"
+
+	"millrace/schema"
+)
+
+// NewItem makes the item of a document that is admitted for the first time: queued, generation 1, its
+// canonical document not written yet. The document must have passed its definition and carries the
+// defaults of admission. data is what has to be written to Item.Path.
+func (v *View) NewItem(doc *schema.Document, source string) (it *schema.Item, data []byte, err error) {
+	f := v.Family(doc.Kind)
+	if f == nil {
+		return nil, nil, fmt.Errorf("admit %s: no family of that name in the plan; millrace modes show lists them", doc.Key())
+	}
+	head, err := doc.Head()
+	if err != nil {
+		return nil, nil, fmt.Errorf("admit %s: %w", doc.Key(), err)
+	}
+	data = v.Registry.Render(doc)
+	it = &schema.Item{
+		SchemaVersion: schema.Version, Family: doc.Kind, ID: doc.ID, State: schema.StateQueue,
+		Title: head.Title, Priority: head.Priority, Lineage: head.Lineage, Checks: head.Checks,
+		CreatedAt: head.CreatedAt, CreatedBy: head.CreatedBy, Generation: 1, Document: schema.DigestOf(data),
+		Source: source, Updated: v.Now,
+	}
+	if it.CreatedAt.IsZero() {
+		it.CreatedAt = v.Now // a kind that calls it otherwise: the order of claiming needs one
+	}
+	if f.Dependency != "" {
+		it.DependsOn = head.DependsOn
+	}
+	it.Path = v.DocumentPath(it, schema.StateQueue)
+	return it, data, nil
+}
+
+// AdmitItem adds a new item with its document.
+func (m *Mutation) AdmitItem(it *schema.Item, data []byte) {
+	m.PutFile(it.Path, "", data)
+	m.PutItem(it)
+	m.Tell(Event{Type: EvAdmitted, Item: it.Key(), To: it.State, Path: it.Path})
+}
+
+// Cycle finds the way on which k, depending on deps, would depend on itself; nil when there is none.
+// more are dependencies of items that are not in the state yet.
+func (s *State) Cycle(k schema.Key, deps []string, more map[schema.Key][]string) []schema.Key {
+	seen := map[schema.Key]bool{}
+	var walk func(deps []string) []schema.Key
+	walk = func(deps []string) []schema.Key {
+		for _, id := range deps {
+			d := schema.Key{Family: k.Family, ID: id}
+			if d == k {
+				return []schema.Key{k}
+			}
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
+			next := more[d]
+			if it := s.Items[d]; it != nil && next == nil {
+				next = it.DependsOn
+			}
+			if way := walk(next); way != nil {
+				return append([]schema.Key{d}, way...)
+			}
+		}
+		return nil
+	}
+	if way := walk(deps); way != nil {
+		return append([]schema.Key{k}, way...)
+	}
+	return nil
+}
