@@ -58,9 +58,12 @@ func (v *View) writes(r *schema.Run) bool {
 	return k == nil || k.WritesTree
 }
 
-// Vouched reports whether a person stands behind a file's bytes: they are committed to git, or were
-// accepted by command.
-func (v *View) Vouched(path string, d schema.Digest, committed bool) bool {
-	accepted, ok := v.Control.Accepted[path]
-	return committed && d != "" || ok && accepted == d
+// Vouched reports whether a person stands behind a file's bytes (no digest: behind its absence): they
+// are committed to git, or were accepted by command.
+func (v *View) Vouched(path string, is schema.Digest) bool {
+	if accepted, ok := v.Control.Accepted[path]; ok && accepted == is {
+		return true
+	}
+	committed, ok := v.Git.Committed[path]
+	return ok && committed == is
 }

@@ -3,7 +3,6 @@
 package control
 
 import (
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -81,8 +80,8 @@ func stop(v *workspace.View) reconcile.Proposal {
 	return reconcile.Proposal{Mutation: m, Stop: true}
 }
 
-// cancelStages asks the supervisors of all requests in flight to end their agents; the items go back to
-// the queue. It waits until the last completion has been applied.
+// cancelStages wants the end of all stages in flight (recovery tells their supervisors); the items go
+// back to the queue. It waits until the last completion has been applied.
 func cancelStages(v *workspace.View, s *schema.Stop) (m *workspace.Mutation, waits bool) {
 	m = &workspace.Mutation{By: name, Why: "cancel stages before the stop: " + s.Reason}
 	for _, r := range v.ActiveRuns() {
@@ -101,7 +100,6 @@ func cancelStages(v *workspace.View, s *schema.Stop) (m *workspace.Mutation, wai
 		it.Cancel.Now = true
 		it.Updated = v.Now
 		m.PutItem(it)
-		m.PutFile(path.Join(workspace.RequestDir(r.ID, r.Request), schema.CancelFile), workspace.Projection, []byte(it.Cancel.Why+"\n"))
 		m.Tell(workspace.Event{Type: workspace.EvCancelWanted, Item: it.Key(), Run: r.ID, Request: r.Request, To: it.Cancel.To, Message: it.Cancel.Why})
 	}
 	if len(m.Ops) == 0 {
@@ -140,12 +138,16 @@ const grace = 15 * time.Minute
 // come holds nothing back any more; the timer makes the loop look again then.
 func runners(v *workspace.View) reconcile.Proposal {
 	var p reconcile.Proposal
+	var plan *schema.Plan
+	if v.Plans != nil {
+		plan = v.Plans(v.Control.Plan)
+	}
 	next := v.Control.Clone()
 	var cleared []string
 	var events []workspace.Event
 	for runner, w := range v.Control.Runners {
 		switch {
-		case w.Stalled && w.Config != "" && w.Config != settings(v, runner):
+		case w.Config != "" && plan != nil && w.Config != workspace.RunnerSettings(plan, runner):
 			cleared = append(cleared, runner)
 		case w.Stalled:
 		case v.Now.Before(w.Until):

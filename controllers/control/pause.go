@@ -1,7 +1,6 @@
 package control
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"millrace/schema"
@@ -78,11 +77,11 @@ func resume(v *workspace.View, path, why string) *workspace.Mutation {
 // workspace ran when it changed. That is recorded once, so that it survives the run and a restart.
 func hold(v *workspace.View, path string, is schema.Digest) (m *workspace.Mutation, held bool) {
 	f := v.Intake.Files[path]
-	changed, committed := v.Now, false
+	changed := v.Now
 	if f != nil {
-		changed, committed = f.Changed, f.Committed
+		changed = f.Changed
 	}
-	if v.Vouched(path, is, committed) {
+	if v.Vouched(path, is) {
 		return nil, false
 	}
 	if h, ok := v.Control.Held[path]; ok && h.Digest == is {
@@ -104,21 +103,4 @@ func hold(v *workspace.View, path string, is schema.Digest) (m *workspace.Mutati
 func release(c *schema.Control, path string) {
 	delete(c.Held, path)
 	delete(c.Accepted, path)
-}
-
-// settings is the digest of a runner's settings in the current plan: what a stalled runner waits to
-// see changed.
-func settings(v *workspace.View, runner string) schema.Digest {
-	if v.Plans == nil {
-		return ""
-	}
-	p := v.Plans(v.Control.Plan)
-	if p == nil {
-		return ""
-	}
-	raw, err := json.Marshal(p.Runners[runner])
-	if err != nil {
-		return "" // our own types always marshal
-	}
-	return schema.DigestOf(raw)
 }

@@ -2,7 +2,6 @@ package intake
 
 import (
 	"fmt"
-	"path"
 	"slices"
 
 	"millrace/schema"
@@ -30,20 +29,22 @@ func (b *batch) apply(a Action) {
 }
 
 func (b *batch) admit(a Action) {
-	it := &schema.Item{
-		SchemaVersion: schema.Version, Family: a.Key.Family, ID: a.Key.ID, State: schema.StateQueue,
-		Generation: 1, Source: "declaration", Declared: b.declaration(a.Declared),
-	}
-	if f := b.v.Intake.Files[a.Declared.Path]; f != nil {
-		it.During = b.v.WriterAt(f.Changed)
-	}
 	doc := b.v.Registry.Admit(a.Declared.Doc, operator, b.v.Now)
-	it.Path = b.place(it.Key(), schema.StateQueue)
-	b.content(it, doc, b.write(it.Path, "", doc))
+	it, data := b.fresh(doc, "declaration")
+	it.Declared, it.During = b.declaration(a.Declared), b.writer(a)
+	b.m.PutFile(it.Path, "", data)
 	b.keepIdea(a, it)
 	b.put(it)
 	b.consequences(it, doc)
 	b.tell(workspace.EvAdmitted, it, it.State, a.Why)
+}
+
+// writer is the run that may have written the declaration.
+func (b *batch) writer(a Action) string {
+	if f := b.v.Intake.Files[a.Declared.Path]; f != nil {
+		return b.v.WriterAt(f.Changed)
+	}
+	return ""
 }
 
 // replace gives an item the declared content, if it changed, and a place in the queue.
@@ -52,7 +53,7 @@ func (b *batch) replace(a Action) {
 	from, queued := it.State, it.State == schema.StateQueue
 	to := it.Path
 	if !queued {
-		to = b.place(a.Key, schema.StateQueue)
+		to = b.v.DocumentPath(it, schema.StateQueue)
 	}
 	if a.Declared.Digest != it.Declared.Digest {
 		was := schema.Digest("")
@@ -62,13 +63,11 @@ func (b *batch) replace(a Action) {
 			b.m.RemoveFile(it.Path, it.Document)
 		}
 		doc := b.v.Registry.Admit(a.Declared.Doc, it.CreatedBy, it.CreatedAt)
-		b.content(it, doc, b.write(to, was, doc))
+		b.m.PutFile(to, was, b.content(it, doc))
 		it.Generation++
+		it.During = b.writer(a)
 		b.keepIdea(a, it)
 		b.consequences(it, doc)
-		if f := b.v.Intake.Files[a.Declared.Path]; f != nil {
-			it.During = b.v.WriterAt(f.Changed)
-		}
 		b.tell(workspace.EvReplaced, it, schema.StateQueue, a.Why)
 	} else {
 		b.m.MoveFile(it.Path, to, it.Document)
@@ -84,7 +83,8 @@ func (b *batch) replace(a Action) {
 
 // requeue clears what kept an item out of the queue. An operator's fix gives back its budgets.
 func (b *batch) requeue(it *schema.Item) {
-	it.State, it.EndedBy, it.Blocked, it.Cancel, it.Counters = schema.StateQueue, "", nil, nil, nil
+	it.State, it.EndedBy, it.Blocked, it.Cancel = schema.StateQueue, "", nil, nil
+	it.Counters, it.Requeues = nil, 0
 }
 
 // redeclare changes only what is known of the declaration.
@@ -159,7 +159,7 @@ func (b *batch) prune(a Action) {
 
 // end moves an item that is not active to an ended state.
 func (b *batch) end(it *schema.Item, state, by string) {
-	to := b.place(it.Key(), state)
+	to := b.v.DocumentPath(it, state)
 	b.m.MoveFile(it.Path, to, it.Document)
 	it.Path, it.State, it.EndedBy, it.Blocked = to, state, by, nil
 }
@@ -181,8 +181,7 @@ func (b *batch) consequences(it *schema.Item, doc *schema.Document) {
 }
 
 func (b *batch) supersede(old schema.Key, by string) {
-	fam := b.t.families[old.Family]
-	if was := b.item(old); was == nil || old.ID == by || !waits(was) || fam.Folders[schema.StateSuperseded] == "" {
+	if was := b.item(old); was == nil || old.ID == by || !waits(was) {
 		return
 	}
 	it := b.change(old)
@@ -217,21 +216,28 @@ func waits(it *schema.Item) bool {
 	return it.State == schema.StateQueue || it.State == schema.StateBlocked
 }
 
-// content takes a document over into the item that observes it.
-func (b *batch) content(it *schema.Item, doc *schema.Document, digest schema.Digest) {
-	h, err := doc.Head()
+// fresh makes the item of a document, and the bytes of its canonical form.
+func (b *batch) fresh(doc *schema.Document, source string) (*schema.Item, []byte) {
+	it, data, err := b.v.NewItem(doc, source)
 	if err != nil {
-		panic(fmt.Sprintf("read head of %s: %v", doc.Key(), err)) // it has passed its definition
+		panic(err.Error()) // the table has asked for family and head before
 	}
-	it.Document = digest
-	it.Title, it.Priority, it.Lineage, it.Checks = h.Title, h.Priority, h.Lineage, h.Checks
-	it.CreatedAt, it.CreatedBy = h.CreatedAt, h.CreatedBy
-	it.DependsOn = dependencies(doc, b.t.families[it.Family])
+	it.DependsOn = dependencies(doc, b.v.Family(it.Family))
 	for _, id := range b.blockersOf(it.Key()) {
 		if !slices.Contains(it.DependsOn, id) {
 			it.DependsOn = append(it.DependsOn, id)
 		}
 	}
+	return it, data
+}
+
+// content takes another document over into an item.
+func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
+	n, data := b.fresh(doc, it.Source)
+	it.Document = n.Document
+	it.Title, it.Priority, it.Lineage, it.Checks = n.Title, n.Priority, n.Lineage, n.Checks
+	it.CreatedAt, it.CreatedBy, it.DependsOn = n.CreatedAt, n.CreatedBy, n.DependsOn
+	return data
 }
 
 // blockersOf lists the items that say they block k, those of this batch included.
@@ -244,12 +250,6 @@ func (b *batch) blockersOf(k schema.Key) []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-func (b *batch) write(p string, was schema.Digest, doc *schema.Document) schema.Digest {
-	data := b.v.Registry.Render(doc)
-	b.m.PutFile(p, was, data)
-	return schema.DigestOf(data)
 }
 
 // keepIdea stores the idea that became a root spec: each generation once, never changed.
@@ -265,19 +265,9 @@ func (b *batch) declaration(d *workspace.Declared) *schema.Declaration {
 	return &schema.Declaration{Path: d.Path, Digest: d.Digest, Branch: b.v.Git.Branch}
 }
 
-// place is where the document of an item lies in a state.
-func (b *batch) place(k schema.Key, state string) string {
-	fam := b.t.families[k.Family]
-	ext := fam.Extension
-	if ext == "" {
-		ext = ".md"
-	}
-	return path.Join(fam.Folders[state], k.ID+ext)
-}
-
 func (b *batch) tell(event string, it *schema.Item, to, why string) {
 	e := workspace.Event{Type: event, Item: it.Key(), To: to, Path: it.Path, Message: why}
-	if fam := b.t.families[it.Family]; fam != nil {
+	if fam := b.v.Family(it.Family); fam != nil {
 		e.Plane = fam.Plane
 	}
 	b.m.Tell(e)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"millrace/schema"
+	"millrace/workspace"
 )
 
 // A graph is the dependencies as they would be if every declaration that waits were admitted. Cycles
@@ -34,7 +35,7 @@ func (t *table) graph() *graph {
 	}
 	t.deps = g
 	for _, k := range t.v.Intake.Unreconciled {
-		if doc := t.waiting(itemKey(k)); doc != nil {
+		if doc := t.waiting(k); doc != nil {
 			for _, b := range texts(doc.Fields["blocks"]) {
 				to := schema.Key{Family: k.Family, ID: b}
 				g.blockers[to] = append(g.blockers[to], k.ID)
@@ -48,8 +49,8 @@ func (t *table) graph() *graph {
 		}
 	}
 	for _, h := range t.v.Hands {
-		if h.What == "foreign" && h.Doc != nil && t.v.Items[h.Key] == nil {
-			g.strangers[h.Key] = dependencies(h.Doc, t.families[h.Key.Family])
+		if h.What == workspace.HandForeign && h.Doc != nil && t.v.Items[h.Key] == nil {
+			g.strangers[h.Key] = dependencies(h.Doc, t.v.Family(h.Key.Family))
 		}
 	}
 	for _, ids := range g.admitted {
@@ -60,7 +61,7 @@ func (t *table) graph() *graph {
 
 // waiting is the declared record of a key that is not an item's content yet.
 func (t *table) waiting(k schema.Key) *schema.Document {
-	found := t.declared(k)
+	found := t.v.Intake.ByKey[k]
 	if len(found) != 1 {
 		return nil
 	}
@@ -75,7 +76,7 @@ func (g *graph) edges(k schema.Key) []schema.Key {
 	it := g.t.v.Items[k]
 	switch doc := g.t.waiting(k); {
 	case doc != nil:
-		ids = dependencies(doc, g.t.families[k.Family])
+		ids = dependencies(doc, g.t.v.Family(k.Family))
 	case it != nil && schema.Ended(it.State):
 		return nil
 	case it != nil:
@@ -91,11 +92,10 @@ func (g *graph) edges(k schema.Key) []schema.Key {
 
 // dependencies lists what a document of the family depends on.
 func dependencies(d *schema.Document, fam *schema.Family) []string {
-	field := "depends_on"
-	if fam != nil && fam.Dependency != "" {
-		field = fam.Dependency
+	if fam == nil || fam.Dependency == "" {
+		return nil
 	}
-	return texts(d.Fields[field])
+	return texts(d.Fields[fam.Dependency])
 }
 
 func texts(field any) []string {

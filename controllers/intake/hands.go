@@ -25,14 +25,14 @@ func (b *batch) hands() (asks []workspace.Query) {
 		}
 		it := b.v.Items[h.Key]
 		switch {
-		case h.What == "foreign":
+		case h.What == workspace.HandForeign:
 			b.foreign(h)
 		case it == nil:
-		case h.What == "moved":
+		case h.What == workspace.HandMoved:
 			b.moved(h, it)
-		case h.What == "edited":
+		case h.What == workspace.HandEdited:
 			asks = append(asks, b.edited(h, it)...)
-		case h.What == "deleted":
+		case h.What == workspace.HandDeleted:
 			asks = append(asks, b.deleted(h, it)...)
 		}
 	}
@@ -90,8 +90,8 @@ func (b *batch) edited(h workspace.Hand, it *schema.Item) []workspace.Query {
 	b.rest(h.Path, h.Digest)
 	next := b.change(h.Key)
 	next.Generation++
-	b.content(next, h.Doc, h.Digest)
-	next.CreatedAt, next.CreatedBy = it.CreatedAt, it.CreatedBy
+	b.content(next, b.v.Registry.Admit(h.Doc, it.CreatedBy, it.CreatedAt))
+	next.Document = h.Digest
 	why := fmt.Sprintf("edited by hand: generation %d", next.Generation)
 	next.Note(schema.Note{At: b.v.Now, By: operator, What: why})
 	b.tell(workspace.EvAdopted, next, next.State, why)
@@ -145,23 +145,19 @@ func (b *batch) recall(d schema.Digest) ([]byte, []workspace.Query) {
 
 // foreign adopts a valid document that somebody put into a claimable folder, as it is and where it is.
 func (b *batch) foreign(h workspace.Hand) {
-	fam := b.t.families[h.Key.Family]
 	switch {
-	case h.Doc == nil || h.State != schema.StateQueue || fam == nil || b.item(h.Key) != nil || b.t.held(h.Key):
+	case h.Doc == nil || h.State != schema.StateQueue || b.v.Family(h.Key.Family) == nil || b.item(h.Key) != nil || b.v.Hold[h.Key]:
 		return
-	case len(b.t.declared(h.Key)) > 0: // its declaration decides
+	case len(b.v.Intake.ByKey[h.Key]) > 0: // its declaration decides
 		return
 	}
 	if refusal(h.Doc) != "" || b.t.graph().cycle(h.Key) != nil {
 		return
 	}
 	b.rest(h.Path, h.Digest)
-	it := &schema.Item{
-		SchemaVersion: schema.Version, Family: h.Key.Family, ID: h.Key.ID, State: schema.StateQueue,
-		Generation: 1, Source: "foreign", Path: h.Path, During: b.v.WriterAt(b.v.Now),
-	}
 	doc := b.v.Registry.Admit(h.Doc, operator, b.v.Now)
-	b.content(it, doc, h.Digest)
+	it, _ := b.fresh(doc, "foreign")
+	it.Path, it.Document, it.During = h.Path, h.Digest, b.v.WriterAt(b.v.Now)
 	b.put(it)
 	b.consequences(it, doc)
 	b.tell(workspace.EvAdopted, it, it.State, "found in "+path.Dir(h.Path))

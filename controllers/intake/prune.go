@@ -18,9 +18,7 @@ func (t *table) absent(a Action, it *schema.Item) Action {
 		return a
 	case !v.Intake.Complete:
 		return hold(a, "the declarations have not all been read yet")
-	case f != nil && f.Settling:
-		return hold(a, "its declaration is being written")
-	case t.broken(d.Path):
+	case f.Keeps(a.Key):
 		return show(a, Keep, fmt.Sprintf("%s is not valid now; what was admitted from it stays", d.Path))
 	case v.Config != nil && !v.Config.Runtime.Prune:
 		return hold(a, "its declaration is gone; pruning is off (runtime.prune)")
@@ -46,11 +44,6 @@ func (t *table) absent(a Action, it *schema.Item) Action {
 		return do(a, Doom, "its declaration is gone: cancelled when its stage ends")
 	}
 	return do(a, Cancel, "its declaration is gone")
-}
-
-func (t *table) broken(path string) bool {
-	f := t.v.Intake.Files[path]
-	return f != nil && (f.Unparsed || f.Diags.HasErrors())
 }
 
 // dueAt is when an absence has lasted long enough. A change of branch starts the time anew: what it
@@ -108,7 +101,7 @@ func (t *table) count() {
 			continue
 		}
 		t.live++
-		if it.Cancel == nil && len(t.declared(k)) == 0 && !t.broken(it.Declared.Path) {
+		if it.Cancel == nil && len(t.v.Intake.ByKey[k]) == 0 && !t.v.Intake.Files[it.Declared.Path].Keeps(k) {
 			t.missing++
 		}
 	}

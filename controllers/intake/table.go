@@ -57,7 +57,7 @@ type Action struct {
 }
 
 // Decide looks one key up in the declaration table.
-func Decide(v *workspace.View, k schema.Key) Action { return newTable(v).decide(itemKey(k)) }
+func Decide(v *workspace.View, k schema.Key) Action { return newTable(v).decide(k) }
 
 // Walk decides every key whose declaration and item may disagree, in the order in which the
 // controller works them off. It is what "diff" and "intake ls" show.
@@ -65,8 +65,7 @@ func Walk(v *workspace.View) iter.Seq[Action] { return newTable(v).walk }
 
 // A table decides the keys of one view, and remembers what it had to find out about the whole of it.
 type table struct {
-	v        *workspace.View
-	families map[string]*schema.Family
+	v *workspace.View
 
 	counted       bool
 	live, missing int // declared items that have not ended; those of them without a declaration
@@ -74,68 +73,23 @@ type table struct {
 	deps *graph
 }
 
-func newTable(v *workspace.View) *table {
-	t := &table{v: v}
-	if p := plan(v); p != nil {
-		t.families = p.Families
-	}
-	return t
-}
-
-// plan is the current one; before there is any, the one that is about to be.
-func plan(v *workspace.View) *schema.Plan {
-	if v.Plans != nil {
-		if p := v.Plans(v.Control.Plan); p != nil {
-			return p
-		}
-	}
-	return v.Compiled.Plan
-}
+func newTable(v *workspace.View) *table { return &table{v: v} }
 
 func (t *table) walk(yield func(Action) bool) {
 	if t.v.Intake == nil {
 		return
 	}
 	for _, k := range t.v.Intake.Unreconciled {
-		a := t.decide(itemKey(k))
+		a := t.decide(k)
 		if a.Do != Nothing && !yield(a) {
 			return
 		}
 	}
 }
 
-const ideaPrefix = "idea-"
-
-// itemKey is the key of the item that a declaration makes: an idea makes its root spec.
-func itemKey(k schema.Key) schema.Key {
-	if k.Family == schema.KindIdea {
-		return schema.Key{Family: schema.FamilySpec, ID: ideaPrefix + k.ID}
-	}
-	return k
-}
-
-// declared lists the settled declarations that make the item k.
-func (t *table) declared(k schema.Key) []workspace.Declared {
-	found := t.v.Intake.ByKey[k]
-	if idea, ok := ideaKey(k); ok {
-		found = slices.Concat(found, t.v.Intake.ByKey[idea])
-	}
-	return found
-}
-
-func ideaKey(k schema.Key) (schema.Key, bool) {
-	id, ok := strings.CutPrefix(k.ID, ideaPrefix)
-	return schema.Key{Family: schema.KindIdea, ID: id}, ok && k.Family == schema.FamilySpec
-}
-
-func (t *table) held(k schema.Key) bool {
-	idea, ok := ideaKey(k)
-	return t.v.Hold[k] || ok && t.v.Hold[idea]
-}
-
 // decide is the table: rows are what the declaration did, columns the item's state.
 func (t *table) decide(k schema.Key) Action {
-	it, found := t.v.Items[k], t.declared(k)
+	it, found := t.v.Items[k], t.v.Intake.ByKey[k]
 	a := Action{Key: k}
 	switch {
 	case len(found) == 0 && (it == nil || it.Declared == nil):
@@ -182,7 +136,7 @@ func double(a Action, it *schema.Item, found []workspace.Declared) Action {
 
 // appeared is the row of a declaration without an item.
 func (t *table) appeared(a Action) Action {
-	if t.held(a.Key) {
+	if t.v.Hold[a.Key] {
 		return hold(a, "older than this workspace; millrace queue admit "+a.Key.ID+" runs it")
 	}
 	if r, ok := t.acceptable(a); !ok {
@@ -245,7 +199,7 @@ func (t *table) edited(a Action, it *schema.Item) Action {
 func (t *table) suspect(a Action) (Action, bool) {
 	v, d := t.v, a.Declared
 	f := v.Intake.Files[d.Path]
-	if f == nil || v.Vouched(d.Path, f.Digest, f.Committed) {
+	if f == nil || v.Vouched(d.Path, f.Digest) {
 		return a, false
 	}
 	why := fmt.Sprintf("edited while a stage could write the workspace: commit it, or millrace intake accept %s", d.Path)
@@ -289,9 +243,9 @@ func refusal(d *schema.Document) string {
 
 // placed says whether the plan knows where an item of the family lies.
 func (t *table) placed(a Action) (Action, bool) {
-	fam := t.families[a.Key.Family]
+	fam := t.v.Family(a.Key.Family)
 	if fam == nil {
-		return hold(a, fmt.Sprintf("no plan with a family %q is current", a.Key.Family)), false
+		return hold(a, fmt.Sprintf("no family %q is known; millrace modes show lists them", a.Key.Family)), false
 	}
 	for _, s := range []string{schema.StateQueue, schema.StateCancelled} {
 		if fam.Folders[s] == "" {

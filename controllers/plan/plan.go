@@ -64,7 +64,7 @@ func hold(v *workspace.View, next *schema.Control) (events []workspace.Event) {
 		digest := c.Files[p]
 		was, held := v.Control.Held[p]
 		switch {
-		case v.Vouched(p, digest, c.Committed[p]):
+		case v.Vouched(p, digest):
 			delete(next.Held, p)
 			continue
 		case held && was.Digest == digest, !held && writer == "":
