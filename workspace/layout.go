@@ -19,7 +19,7 @@ const (
 	RunsDir     = "runs"
 	LockFile    = "state/lock"
 	DaemonLock  = "state/daemon.lock"
-	DaemonInfo  = "state/daemon.json" // who holds it: a message, never evidence
+	DaemonFile  = "state/daemon.json" // who holds it: a message, never evidence
 	JournalDir  = "state/journal"
 	BlobsDir    = "state/blobs"
 	PlansDir    = "state/plans"

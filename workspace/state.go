@@ -41,8 +41,24 @@ func NewState() *State {
 	}
 }
 
-// Fold takes in one record. content finds what a record keeps in a blob.
+// Fold takes in one record. content finds what a record keeps in a blob. On an error the state is as
+// it was.
 func (s *State) Fold(rec *Record, content func(*Op) ([]byte, error)) error {
+	values, err := decodeOps(rec, content)
+	if err != nil {
+		return err
+	}
+	s.install(rec, values)
+	return nil
+}
+
+// A folded value is what one op puts into the state: *schema.Item, *schema.Run, *schema.Control or
+// *schema.Hold.
+type folded any
+
+// decodeOps reads the values that a record puts into the state.
+func decodeOps(rec *Record, content func(*Op) ([]byte, error)) ([]folded, error) {
+	var values []folded
 	for i := range rec.Ops {
 		op := &rec.Ops[i]
 		if op.Do != Write || !folds(op.Path) {
@@ -51,15 +67,16 @@ func (s *State) Fold(rec *Record, content func(*Op) ([]byte, error)) error {
 		data, err := []byte(op.JSON), error(nil)
 		if data == nil {
 			if data, err = content(op); err != nil {
-				return fmt.Errorf("read %s of record %d: %w", op.Path, rec.Seq, err)
+				return nil, fmt.Errorf("read %s of record %d: %w", op.Path, rec.Seq, err)
 			}
 		}
-		if err := s.put(op.Path, data); err != nil {
-			return fmt.Errorf("fold %s of record %d: %w", op.Path, rec.Seq, err)
+		v, err := decodeValue(op.Path, data)
+		if err != nil {
+			return nil, fmt.Errorf("fold %s of record %d: %w", op.Path, rec.Seq, err)
 		}
+		values = append(values, v)
 	}
-	s.Seq, s.Hash, s.Time, s.Boot = rec.Seq, rec.Hash, rec.Time, rec.Boot
-	return nil
+	return values, nil
 }
 
 func isRunFile(path string) bool {
@@ -71,37 +88,53 @@ func folds(path string) bool {
 	return strings.HasPrefix(path, StatusDir+"/") || path == ControlFile || path == HoldFile || isRunFile(path)
 }
 
-func (s *State) put(path string, data []byte) error {
+func decodeValue(path string, data []byte) (folded, error) {
+	var v folded
+	var version *int
+	var home func() string // where the value belongs
 	switch {
-	case strings.HasPrefix(path, StatusDir+"/"):
-		it := new(schema.Item)
-		if err := json.Unmarshal(data, it); err != nil {
-			return err
-		}
-		s.SetItem(it)
+	case path == ControlFile:
+		c := new(schema.Control)
+		v, version, home = c, &c.SchemaVersion, func() string { return ControlFile }
+	case path == HoldFile:
+		h := new(schema.Hold)
+		v, version, home = h, &h.SchemaVersion, func() string { return HoldFile }
 	case isRunFile(path):
 		r := new(schema.Run)
-		if err := json.Unmarshal(data, r); err != nil {
-			return err
-		}
-		s.SetRun(r)
-	case path == ControlFile:
-		c := schema.Control{}
-		if err := json.Unmarshal(data, &c); err != nil {
-			return err
-		}
-		s.Control = c
-	case path == HoldFile:
-		h := schema.Hold{}
-		if err := json.Unmarshal(data, &h); err != nil {
-			return err
-		}
-		s.Hold = map[schema.Key]bool{}
-		for _, k := range h.Keys {
-			s.Hold[k] = true
+		v, version, home = r, &r.SchemaVersion, func() string { return RunFile(r.ID) }
+	default:
+		it := new(schema.Item)
+		v, version, home = it, &it.SchemaVersion, func() string { return StatusPath(it.Key()) }
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, err
+	}
+	if *version > schema.Version {
+		return nil, &VersionError{path, *version, schema.Version}
+	}
+	if home() != path {
+		return nil, fmt.Errorf("it belongs to %s", home())
+	}
+	return v, nil
+}
+
+func (s *State) install(rec *Record, values []folded) {
+	for _, v := range values {
+		switch v := v.(type) {
+		case *schema.Item:
+			s.SetItem(v)
+		case *schema.Run:
+			s.SetRun(v)
+		case *schema.Control:
+			s.Control = *v
+		case *schema.Hold:
+			s.Hold = map[schema.Key]bool{}
+			for _, k := range v.Keys {
+				s.Hold[k] = true
+			}
 		}
 	}
-	return nil
+	s.Seq, s.Hash, s.Time, s.Boot = rec.Seq, rec.Hash, rec.Time, rec.Boot
 }
 
 // SetRun replaces a run; one that has ended leaves the state and lives on in its folder.
@@ -121,6 +154,19 @@ func (s *State) SetItem(it *schema.Item) {
 	}
 	s.Items[k] = it
 	s.touched[k] = true
+	s.index(it)
+	s.requeue(it)
+	for d := range s.dependants[k] {
+		if dep := s.Items[d]; dep != nil && d != k {
+			s.dequeue(dep)
+			s.requeue(dep)
+		}
+	}
+}
+
+// index adds an item to every index but the queues.
+func (s *State) index(it *schema.Item) {
+	k := it.Key()
 	s.byPath[it.Path] = k
 	if it.Declared != nil {
 		add(s.byDecl, it.Declared.Path, k)
@@ -132,12 +178,26 @@ func (s *State) SetItem(it *schema.Item) {
 		s.counts[k.Family] = map[string]int{}
 	}
 	s.counts[k.Family][it.State]++
-	s.requeue(it)
-	for d := range s.dependants[k] {
-		if dep := s.Items[d]; dep != nil && d != k {
-			s.dequeue(dep)
-			s.requeue(dep)
+}
+
+// setItems fills an empty state: the same as SetItem for each, without keeping the queues in order
+// meanwhile.
+func (s *State) setItems(items []*schema.Item) {
+	s.Items = make(map[schema.Key]*schema.Item, len(items))
+	s.byPath = make(map[string]schema.Key, len(items))
+	for _, it := range items {
+		k := it.Key()
+		s.Items[k] = it
+		s.index(it)
+		s.touched[k] = true
+	}
+	for _, it := range items {
+		if it.State == schema.StateQueue && len(s.Unmet(it)) == 0 {
+			s.ready[it.Family] = append(s.ready[it.Family], it)
 		}
+	}
+	for _, q := range s.ready {
+		slices.SortFunc(q, claimOrder)
 	}
 }
 
@@ -150,7 +210,9 @@ func add[A, B comparable](m map[A]map[B]bool, a A, b B) {
 
 func (s *State) unindex(it *schema.Item) {
 	k := it.Key()
-	delete(s.byPath, it.Path)
+	if s.byPath[it.Path] == k { // another item may have taken the path already
+		delete(s.byPath, it.Path)
+	}
 	if it.Declared != nil {
 		if delete(s.byDecl[it.Declared.Path], k); len(s.byDecl[it.Declared.Path]) == 0 {
 			delete(s.byDecl, it.Declared.Path)
@@ -229,8 +291,8 @@ func (s *State) ByPath(path string) *schema.Item {
 // Find lists the items with an id in whatever family, sorted by family.
 func (s *State) Find(id string) []*schema.Item {
 	var found []*schema.Item
-	for k, it := range s.Items {
-		if k.ID == id {
+	for family := range s.counts {
+		if it := s.Items[schema.Key{Family: family, ID: id}]; it != nil {
 			found = append(found, it)
 		}
 	}

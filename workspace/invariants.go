@@ -1,0 +1,95 @@
+package workspace
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"millrace/schema"
+)
+
+// A Finding is one broken law, or one place where the folder is not what the journal says.
+type Finding struct {
+	Law     string `json:"law"`            // a Law constant
+	Path    string `json:"path,omitempty"` // below the workspace folder
+	Message string `json:"message"`
+	Repair  string `json:"repair"` // what a person does about it
+}
+
+// The laws that Invariants and Verify check; docs/invariants.md lists them.
+const (
+	LawOneFolder = "one-folder" // an item is in exactly one lifecycle folder
+	LawLanes     = "lanes"      // running runs never exceed the plan's lanes
+	LawRuns      = "runs"       // active items and living runs name each other
+	LawProjected = "projection" // folders equal the fold of the journal
+	LawChain     = "chain"      // the hash chain is whole
+	LawApplied   = "applied"    // the last record is carried out
+	LawEvidence  = "evidence"   // what a record names by digest is there
+	LawIndexes   = "indexes"    // what is derived equals what it is derived from
+)
+
+const repairReport = "this is an error of millrace: keep the workspace and report it with `millrace history`"
+
+// Invariants checks every law that the state alone can break.
+func (s *State) Invariants() []Finding {
+	var found []Finding
+	broken := func(law, path, format string, args ...any) {
+		found = append(found, Finding{law, path, fmt.Sprintf(format, args...), repairReport})
+	}
+	owner := map[string]schema.Key{}
+	for _, k := range slices.SortedFunc(maps.Keys(s.Items), CompareKeys) {
+		it := s.Items[k]
+		if it.Key() != k {
+			broken(LawIndexes, StatusPath(k), "item %s is filed under %s", it.Key(), k)
+		}
+		if first, taken := owner[it.Path]; taken {
+			broken(LawOneFolder, it.Path, "items %s and %s share one document", first, k)
+		}
+		owner[it.Path] = k
+		if it.State == schema.StateActive {
+			if r := s.Runs[it.Run]; r == nil {
+				broken(LawRuns, StatusPath(k), "active item %s has no living run (run %q)", k, it.Run)
+			} else if r.Item != k {
+				broken(LawRuns, RunFile(r.ID), "run %s of active item %s belongs to %s", r.ID, k, r.Item)
+			}
+		}
+	}
+	for _, r := range s.ActiveRuns() {
+		if it := s.Items[r.Item]; it == nil {
+			broken(LawRuns, RunFile(r.ID), "run %s belongs to no item (%s)", r.ID, r.Item)
+		} else if it.State != schema.StateActive || it.Run != r.ID {
+			broken(LawRuns, RunFile(r.ID), "run %s has not ended, but its item %s is %s in run %q", r.ID, r.Item, it.State, it.Run)
+		}
+	}
+	return append(found, s.indexFindings()...)
+}
+
+// indexFindings compares the incremental indexes with ones made anew.
+func (s *State) indexFindings() []Finding {
+	fresh := NewState()
+	fresh.setItems(slices.Collect(maps.Values(s.Items)))
+	var found []Finding
+	differs := func(name string) {
+		found = append(found, Finding{LawIndexes, "", fmt.Sprintf("the index %s is not what the items say", name), repairReport})
+	}
+	for family := range s.counts {
+		if !slices.Equal(s.ready[family], fresh.ready[family]) {
+			differs("ready/" + family)
+		}
+		for state, n := range s.counts[family] {
+			if n != fresh.counts[family][state] {
+				differs("counts/" + family + "/" + state)
+			}
+		}
+	}
+	if !maps.Equal(s.byPath, fresh.byPath) {
+		differs("paths")
+	}
+	if !maps.EqualFunc(s.byDecl, fresh.byDecl, maps.Equal) {
+		differs("declarations")
+	}
+	if !maps.EqualFunc(s.dependants, fresh.dependants, maps.Equal) {
+		differs("dependants")
+	}
+	return found
+}
