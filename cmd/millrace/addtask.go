@@ -22,11 +22,11 @@ type addOptions struct {
 	kind string
 	file string // a document; "-" is stdin
 
-	id, title, summary, body   string
-	acceptance, checks, needs  []string
-	paths, tags                []string
-	priority                   int
-	noWait                     bool
+	id, title, summary, body  string
+	acceptance, checks, needs []string
+	paths, tags               []string
+	priority                  int
+	noWait                    bool
 }
 
 func newCmdAddTask(f *factory, runF func(*cobra.Command, *addOptions) error) *cobra.Command {

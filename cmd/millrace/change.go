@@ -83,4 +83,6 @@ func (f *factory) settle(ctx context.Context, w *workspace.Workspace, done func(
 	return false, nil
 }
 
-func within(w *workspace.Workspace, rel string) string { return filepath.Join(w.Dir, filepath.FromSlash(rel)) }
+func within(w *workspace.Workspace, rel string) string {
+	return filepath.Join(w.Dir, filepath.FromSlash(rel))
+}

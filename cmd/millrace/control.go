@@ -228,7 +228,9 @@ func pick2[T any](cond bool, a, b T) T {
 	return b
 }
 
-func newCmdLock(f *factory) *cobra.Command { return group("lock", "who holds the workspace", newCmdLockStatus(f, nil)) }
+func newCmdLock(f *factory) *cobra.Command {
+	return group("lock", "who holds the workspace", newCmdLockStatus(f, nil))
+}
 
 type lockOptions struct {
 	f   *factory

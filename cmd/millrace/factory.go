@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -97,18 +99,42 @@ func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, 
 	if err != nil {
 		return w, nil, err
 	}
-	obs, err := w.Observe(workspace.ObserveOptions{Mode: mode, Now: f.io.Now})
+	obs, err := f.observe(ctx, w, s, mode)
 	if err != nil {
-		return w, nil, err
-	}
-	defer func() { _ = obs.Close() }()
-	if err := obs.Refresh(ctx); err != nil {
 		return w, nil, err
 	}
 	v := obs.View(s)
 	_, held := w.Daemon()
 	v.NoDaemon = !held
-	return w, v, nil
+	return w, v, obs.Close()
+}
+
+// observe looks at the world once, and again while something that was just dropped settles.
+func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State, mode string) (*workspace.Observers, error) {
+	obs, err := w.Observe(workspace.ObserveOptions{Mode: mode, Now: f.io.Now})
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(2 * time.Second); ; {
+		if err := obs.Refresh(ctx); err != nil {
+			return nil, errors.Join(err, obs.Close())
+		}
+		if !settling(obs.View(s)) || time.Now().After(end) {
+			return obs, nil
+		}
+		if err := sleep(ctx, max(5*time.Millisecond, time.Until(obs.Next()))); err != nil {
+			return nil, errors.Join(err, obs.Close())
+		}
+	}
+}
+
+func settling(v *workspace.View) bool {
+	for _, f := range v.Intake.Files {
+		if f.Settling {
+			return true
+		}
+	}
+	return false
 }
 
 // plans reads archived plans, each once.
@@ -153,7 +179,7 @@ func find(s *workspace.State, arg, kind string) (*schema.Item, error) {
 	return nil, usage("name one of them by its whole key", "%s may mean %s", arg, strings.Join(families, " or "))
 }
 
-// settled reports whether there is nothing that could be completed; used by completion functions.
+// items completes ids of items in the given states, or in any.
 func (f *factory) items(states ...string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		w, err := f.open()

@@ -13,7 +13,7 @@ import (
 	"millrace/workspace"
 )
 
-func sprint(v any) string                        { return fmt.Sprint(v) }
+func sprint(v any) string                       { return fmt.Sprint(v) }
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
 type getOptions struct {

@@ -7,16 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/cmd/millrace/demoagent"
-	"millrace/controllers/dispatch/runner"
 )
-
-// newCmdStage supervises a stage: what millrace-stage does where it is not installed beside.
-func newCmdStage() *cobra.Command {
-	return &cobra.Command{
-		Use: "stage REQUEST-FOLDER", Short: "supervise one stage", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return runner.Supervise(cmd.Context(), args[0]) },
-	}
-}
 
 // newCmdDemoAgent is the agent of the demo workspace.
 func newCmdDemoAgent(f *factory) *cobra.Command {

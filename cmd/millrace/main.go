@@ -10,9 +10,15 @@ import (
 	"syscall"
 
 	"millrace/cmd/millrace/term"
+	"millrace/controllers/dispatch/runner"
 )
 
 func main() {
+	// "millrace stage FOLDER" is millrace-stage where that is not installed beside. It minds signals
+	// itself and shares nothing with the commands.
+	if len(os.Args) > 1 && os.Args[1] == "stage" {
+		os.Exit(runner.Serve(os.Args[2:], os.Stderr))
+	}
 	os.Exit(run(os.Args[1:]))
 }
 

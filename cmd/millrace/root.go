@@ -49,7 +49,7 @@ func newCmdRoot(f *factory) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	root.AddCommand(newCmdExitCodes(), newCmdStage(), newCmdDemoAgent(f))
+	root.AddCommand(newCmdExitCodes(), newCmdDemoAgent(f))
 	root.SetHelpCommandGroupID("care")
 	root.SetCompletionCommandGroupID("care")
 	return root

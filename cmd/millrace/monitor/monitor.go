@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"millrace/cmd/millrace/term"
@@ -33,10 +34,21 @@ type Monitor struct {
 	Idle    func() string // why nothing goes on, in a line
 	Running int           // stages in flight when it begins
 	Now     func() time.Time
+
+	until chan uint64
+	once  sync.Once
 }
 
-// Run follows the records until they end or a line cannot be written.
-func (m *Monitor) Run(ctx context.Context, name string, records iter.Seq2[*workspace.Record, error]) error {
+func (m *Monitor) end() chan uint64 {
+	m.once.Do(func() { m.until = make(chan uint64, 1) })
+	return m.until
+}
+
+// Until makes Run return as soon as it has shown the record with this sequence. It is called once.
+func (m *Monitor) Until(seq uint64) { m.end() <- seq }
+
+// Run follows the records after `seen` until they end or a line cannot be written.
+func (m *Monitor) Run(ctx context.Context, name string, seen uint64, records iter.Seq2[*workspace.Record, error]) error {
 	if err := m.Printer.Begin(name, m.Now()); err != nil {
 		return err
 	}
@@ -59,8 +71,12 @@ func (m *Monitor) Run(ctx context.Context, name string, records iter.Seq2[*works
 	}()
 	idle := time.NewTimer(quiet)
 	defer idle.Stop()
-	for {
+	var last uint64
+	ending := false
+	for !ending || seen < last {
 		select {
+		case last = <-m.end():
+			ending = true
 		case r, ok := <-feed:
 			if !ok || r.err != nil {
 				return r.err
@@ -68,6 +84,7 @@ func (m *Monitor) Run(ctx context.Context, name string, records iter.Seq2[*works
 			if err := m.record(r.rec); err != nil {
 				return err
 			}
+			seen = r.rec.Seq
 			idle.Reset(quiet)
 		case <-idle.C:
 			idle.Reset(repeat)
@@ -79,6 +96,7 @@ func (m *Monitor) Run(ctx context.Context, name string, records iter.Seq2[*works
 			}
 		}
 	}
+	return nil
 }
 
 func (m *Monitor) record(rec *workspace.Record) error {

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"millrace/cmd/millrace/monitor"
+	"millrace/cmd/millrace/term"
+	"millrace/controllers/control"
+	"millrace/controllers/dispatch"
+	"millrace/controllers/dispatch/runner"
+	"millrace/controllers/intake"
+	"millrace/controllers/plan"
+	"millrace/controllers/recovery"
+	"millrace/controllers/result"
+	"millrace/reconcile"
+	"millrace/workspace"
+)
+
+func newCmdRun(f *factory) *cobra.Command {
+	return group("run", "run the workspace", newCmdRunDaemon(f, nil))
+}
+
+type daemonOptions struct {
+	f          *factory
+	mode       string
+	maxTicks   int
+	until      term.Choice
+	monitor    term.Choice
+	monitorLog string
+	singleHost bool
+}
+
+func newCmdRunDaemon(f *factory, runF func(*cobra.Command, *daemonOptions) error) *cobra.Command {
+	o := &daemonOptions{f: f}
+	cmd := &cobra.Command{
+		Use: "daemon", Short: "reconcile what is declared with what is so, until stopped", Args: cobra.NoArgs,
+		Long: "Reconcile what is declared with what is so, until stopped ('millrace stop', Ctrl-C; twice: at once).\n" +
+			"Agents run under supervisors of their own: they go on when the daemon ends, and the next one takes\n" +
+			"their results.",
+		Example: "  millrace run daemon --monitor basic\n  millrace run daemon --until idle --monitor json --monitor-log events.jsonl",
+	}
+	cmd.Flags().StringVar(&o.mode, "mode", "", "mode to run instead of the configured one")
+	cmd.Flags().IntVar(&o.maxTicks, "max-ticks", 0, "end after N ticks: one tick starts what can start and applies its results")
+	choice(cmd, &o.until, "until", "end when nothing more happens by itself", reconcile.Idle)
+	o.monitor.Value = "none"
+	choice(cmd, &o.monitor, "monitor", "print events as they happen", "none", "basic", "json")
+	cmd.Flags().StringVar(&o.monitorLog, "monitor-log", "", "file for the monitor instead of stdout; appended to")
+	cmd.Flags().BoolVar(&o.singleHost, "single-host", false, "no other host uses this folder: needed on NFS and the like")
+	if err := cmd.RegisterFlagCompletionFunc("mode", f.modes); err != nil {
+		panic(err) // the flag was added above
+	}
+	return leaf(cmd, o, runF, runDaemon)
+}
+
+func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
+	if err := o.f.operator(cmd); err != nil {
+		return err
+	}
+	if o.maxTicks < 0 {
+		return usage("like --max-ticks 1", "%d ticks are too few", o.maxTicks)
+	}
+	w, err := o.f.open()
+	if err != nil {
+		return err
+	}
+	info := o.identity()
+	release, err := w.LockDaemon(info)
+	if err != nil {
+		return err
+	}
+	defer release()
+	obs, err := w.Observe(workspace.ObserveOptions{Watch: true, Mode: o.mode, Now: o.f.io.Now, Daemon: info.Instance})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, obs.Close()) }()
+	shown, err := o.watch(cmd.Context(), w)
+	if err != nil {
+		return err
+	}
+	o.f.say("daemon %s runs %s", info.Instance, w.Dir)
+	binary, args := runner.Locate()
+	rep, err := reconcile.Run(cmd.Context(), reconcile.Options{
+		Workspace: w, Observers: obs, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
+		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
+		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) error { return runner.Start(binary, dir, args...) }},
+		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Notice:      o.notice,
+	})
+	return o.ended(w, rep, errors.Join(err, shown()))
+}
+
+// ended says how the daemon ended. Being told to end is no error.
+func (o *daemonOptions) ended(w *workspace.Workspace, rep reconcile.Report, err error) error {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	o.f.say("daemon ended%s", pick2(rep.Stopped, " as asked", ""))
+	return o.f.leftRunning(w)
+}
+
+func (o *daemonOptions) notice(c reconcile.Condition) {
+	if c.Lifted {
+		o.f.say("%s goes on", c.Name)
+		return
+	}
+	o.f.say("%s", o.f.io.PaintErr(term.Yellow, c.Name+": "+c.Message))
+}
+
+func (o *daemonOptions) identity() workspace.DaemonInfo {
+	var random [3]byte
+	_, _ = rand.Read(random[:]) // never fails
+	now := o.f.io.Now().UTC()
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return workspace.DaemonInfo{
+		Instance: "daemon-" + now.Format("20060102T150405.000Z") + "-" + hex.EncodeToString(random[:]),
+		PID:      os.Getpid(), Host: host, Command: strings.Join(os.Args, " "), Mode: o.mode, Since: now, SingleHost: o.singleHost,
+	}
+}
+
+// watch begins the monitor; what it returns ends it after everything committed has been shown.
+func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace) (func() error, error) {
+	if o.monitor.Value == "none" {
+		return func() error { return nil }, nil
+	}
+	s, err := w.Load()
+	if err != nil {
+		return nil, err
+	}
+	out, closeLog := *o.f.io, func() error { return nil }
+	if o.monitorLog != "" {
+		file, err := os.OpenFile(o.monitorLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+		if err != nil {
+			return nil, fmt.Errorf("open monitor log: %w", err)
+		}
+		out.Out, out.Colour, out.Width, closeLog = file, false, 0, file.Close
+	}
+	m := &monitor.Monitor{Printer: monitor.Basic{IO: &out}, Idle: func() string { return o.idle(w) }, Now: o.f.io.Now, Running: inFlight(s)}
+	if o.monitor.Value == "json" {
+		m.Printer = monitor.JSON{IO: &out}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() {
+		err := m.Run(ctx, w.Project, s.Seq, w.Tail(ctx, s.Seq+1))
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
+			err = nil // nobody reads any more; the work goes on
+		}
+		done <- err
+	}()
+	return func() error {
+		last, err := w.Load()
+		if err == nil {
+			m.Until(last.Seq)
+			err = <-done
+		}
+		cancel()
+		return errors.Join(err, closeLog())
+	}, nil
+}
+
+func inFlight(s *workspace.State) int {
+	n := 0
+	for _, r := range s.Runs {
+		if r.Request != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// idle is the one line that says what a quiet daemon waits for.
+func (o *daemonOptions) idle(w *workspace.Workspace) string {
+	f := *o.f
+	f.dir = w.Project
+	_, v, err := f.state()
+	if err != nil {
+		return err.Error()
+	}
+	var s statusShape
+	s.planes(v)
+	for _, p := range s.Planes {
+		if p.Waiting != nil {
+			return p.Waiting.Message
+		}
+	}
+	return "nothing is queued"
+}
