@@ -1,6 +1,7 @@
 package controllertest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -70,9 +71,13 @@ func (o *World) Request(r *schema.Run) string { return workspace.RequestDir(r.ID
 // the text.
 func (o *World) Claim(outcome, text string) *schema.Completion {
 	o.TB.Helper()
-	c := o.Complete(schema.ExitCompleted, "")
+	return o.claim(o.Run(), outcome, text)
+}
+
+func (o *World) claim(r *schema.Run, outcome, text string) *schema.Completion {
+	o.TB.Helper()
+	c := o.complete(r, schema.ExitCompleted, "")
 	c.Claim = &schema.Claim{Outcome: outcome, Source: schema.StdoutFile}
-	r := o.Run()
 	for _, a := range o.plans[r.Plan].Kind(r.Plane, r.Node).Writes {
 		if a.NeededFor(outcome) {
 			c.Artifacts = append(c.Artifacts, o.Leave(r, a.File, a.Name+": "+text+"\n"))
@@ -81,27 +86,41 @@ func (o *World) Claim(outcome, text string) *schema.Completion {
 	return c
 }
 
+// exits are the exit kinds that are not "failed", by failure class.
+var exits = map[string]string{
+	schema.FailTimeout: schema.ExitTimeout, schema.FailStalled: schema.ExitStalled, schema.FailCancelled: schema.ExitCancelled,
+	schema.FailNotStarted: schema.ExitNotStarted, schema.FailRunnerNotFound: schema.ExitNotStarted,
+}
+
 // Fail completes the request in flight with a failure.
 func (o *World) Fail(class string) *schema.Completion {
 	o.TB.Helper()
-	exit := schema.ExitFailed
-	switch class {
-	case schema.FailTimeout:
-		exit = schema.ExitTimeout
-	case schema.FailStalled:
-		exit = schema.ExitStalled
-	case schema.FailCancelled:
-		exit = schema.ExitCancelled
-	case schema.FailNotStarted, schema.FailRunnerNotFound:
-		exit = schema.ExitNotStarted
+	return o.fail(o.Run(), class)
+}
+
+func (o *World) fail(r *schema.Run, class string) *schema.Completion {
+	o.TB.Helper()
+	return o.complete(r, cmp.Or(exits[class], schema.ExitFailed), class)
+}
+
+// CompleteRun completes a run's request with an outcome (in capitals) or a failure class.
+func (o *World) CompleteRun(r *schema.Run, end string) {
+	o.TB.Helper()
+	if strings.ToUpper(end) == end {
+		o.claim(r, end, r.Request)
+		return
 	}
-	return o.Complete(exit, class)
+	o.fail(r, end)
 }
 
 // Complete gives the request in flight a completion, which may be changed until the next step.
 func (o *World) Complete(exit, class string) *schema.Completion {
 	o.TB.Helper()
-	r := o.Run()
+	return o.complete(o.Run(), exit, class)
+}
+
+func (o *World) complete(r *schema.Run, exit, class string) *schema.Completion {
+	o.TB.Helper()
 	if r == nil || r.Request == "" {
 		o.TB.Fatalf("no request is in flight")
 	}
@@ -110,7 +129,7 @@ func (o *World) Complete(exit, class string) *schema.Completion {
 		Started: o.Now, Ended: o.Now.Add(time.Minute),
 	}
 	o.Now = o.Now.Add(time.Minute)
-	o.Requests = map[string]*workspace.RequestSeen{r.Request: {Started: true, Completion: c}}
+	o.Requests[r.Request] = &workspace.RequestSeen{Started: true, Completion: c}
 	return c
 }
 

@@ -14,7 +14,8 @@ func evidence(v *workspace.View) *workspace.Mutation {
 	for _, r := range v.ActiveRuns() {
 		for _, s := range r.Steps {
 			seen := v.Requests[s.Request]
-			if s.Failure != schema.FailSupervisorLost || seen == nil || seen.Completion == nil {
+			if s.Failure != schema.FailSupervisorLost || seen == nil || seen.Completion == nil ||
+				seen.Completion.Request != s.Request || seen.Completion.Failure == s.Failure {
 				continue
 			}
 			c, file := seen.Completion, path.Join(workspace.RequestDir(r.ID, s.Request), schema.EvidenceFile)
