@@ -19,6 +19,7 @@ const (
 	FinalFile      = "final.md" // the agent's final message, where the adapter tells it apart
 	InvocationFile = "invocation.json"
 	OutboxFolder   = "outbox"
+	ChecksFolder   = "checks"           // logs: before-1.log, after-1.log, …
 	RequestEnv     = "MILLRACE_REQUEST" // marks every process of a request
 	RunEnv         = "MILLRACE_RUN"     // commands refuse to act as an operator when it is set
 )

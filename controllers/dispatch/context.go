@@ -21,11 +21,7 @@ func (s *stage) history(p *page) {
 		p.line("- %s: %s by %s%s", n.At.Format(time.RFC3339), n.What, n.By, colon(n.Why))
 	}
 	for i, st := range s.run.Steps {
-		what := st.Outcome
-		if st.Failure != "" {
-			what = strings.TrimSpace(st.Failure + " " + st.Outcome)
-		}
-		p.line("%d. %s: %s → %s (%s)%s", i+1, st.Node, what, st.To, st.Why, colon(st.Message))
+		p.line("%d. %s: %s%s", i+1, st.Node, st.Why, colon(st.Message))
 	}
 }
 
@@ -42,11 +38,14 @@ func (s *stage) reading(p *page) {
 		return
 	}
 	p.head("What earlier stages left")
-	for _, m := range s.shown {
+	for i, m := range s.shown {
+		if i > 0 {
+			p.line("")
+		}
 		where := "`" + path.Join(workspace.Folder, m.Path) + "`"
 		switch {
 		case m.Why != "":
-			p.line("%s of %s: %s, not shown: %s\n", m.Name, m.From, where, m.Why)
+			p.line("%s of %s: %s, not shown: %s", m.Name, m.From, where, m.Why)
 			continue
 		case m.log:
 			p.line("The check %s failed after %s. The end of its log, %s:\n", m.Name, m.From, where)
@@ -56,7 +55,6 @@ func (s *stage) reading(p *page) {
 			p.line("%s of %s, %s:\n", m.Name, m.From, where)
 		}
 		p.quote(m.text)
-		p.line("")
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *stage) prompt(req *schema.Request, skills []string) []byte {
 	writing(p, req, folder)
 	p.head("Work item")
 	p.quote(string(s.document))
-	s.checking(p, req)
+	checking(p, req, folder)
 	s.history(p)
 	s.reading(p)
 	s.offering(p, req, folder, skills)
@@ -168,7 +168,7 @@ func content(a schema.Artifact) string {
 }
 
 // checking names the checks that Millrace runs, so that an agent knows what it is measured by.
-func (s *stage) checking(p *page, req *schema.Request) {
+func checking(p *page, req *schema.Request, folder string) {
 	if len(req.Checks) == 0 {
 		return
 	}
@@ -182,7 +182,7 @@ func (s *stage) checking(p *page, req *schema.Request) {
 		p.line("- %s: `%s`%s", c.Name, c.Run, where)
 	}
 	if req.ChecksBefore {
-		p.line("\nThey have been run before you were started; their logs lie in the request folder.")
+		p.line("\nThey have been run before you were started; their logs are `%s%s/before-*.log`, in this order.", folder, schema.ChecksFolder)
 	}
 	if len(req.ChecksAfter) > 0 {
 		p.line("\nThey are run after %s.", strings.Join(req.ChecksAfter, ", "))
