@@ -167,7 +167,7 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.again = false
-	l := look{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
+	l := pass{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
 	var names []string
 	whole := o.watch == nil || !l.now.Before(o.rescan)
 	if o.watch != nil {
@@ -203,9 +203,9 @@ func (o *Observers) Refresh(ctx context.Context) error {
 }
 
 // refreshInputs looks at configuration and assets, and compiles.
-func (o *Observers) refreshInputs(ctx context.Context, l look, whole bool, names []string) error {
+func (o *Observers) refreshInputs(ctx context.Context, l pass, whole bool, names []string) error {
 	for _, t := range []*tree{o.trees.config, o.trees.assets} {
-		if err := t.pass(ctx, l, whole, names); err != nil {
+		if err := t.refresh(ctx, l, whole, names); err != nil {
 			return err
 		}
 	}
@@ -223,7 +223,7 @@ func (o *Observers) refreshInputs(ctx context.Context, l look, whole bool, names
 }
 
 // refreshDeclarations looks at intake/ and the lifecycle folders, once document kinds are known.
-func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool, names []string) error {
+func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool, names []string) error {
 	if o.inputs.registry == nil {
 		return nil
 	}
@@ -237,7 +237,7 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool,
 		}
 	}
 	first := o.intake.fresh
-	if err := in.pass(ctx, l, whole || first, names); err != nil {
+	if err := in.refresh(ctx, l, whole || first, names); err != nil {
 		return err
 	}
 	o.intake.fresh = false
@@ -246,7 +246,7 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool,
 		o.intake.recheck(o.state)
 	}
 	questions, search := o.hands.questions()
-	if err := life.pass(ctx, l, whole || search || o.resort, append(names, questions...)); err != nil {
+	if err := life.refresh(ctx, l, whole || search || o.resort, append(names, questions...)); err != nil {
 		return err
 	}
 	o.resort = false
@@ -266,8 +266,8 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool,
 	return nil
 }
 
-// pass scans everything, or looks at the names below the tree's folders.
-func (t *tree) pass(ctx context.Context, l look, whole bool, names []string) error {
+// refresh scans everything, or looks at the names below the tree's folders.
+func (t *tree) refresh(ctx context.Context, l pass, whole bool, names []string) error {
 	if whole {
 		if err := t.scan(ctx, l); err != nil {
 			return err
