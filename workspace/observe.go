@@ -22,6 +22,9 @@ import (
 // one as well: their folders' mtimes and the events tell of all but the rarest change.
 const thoroughEvery = 4
 
+// passTime is how long one Refresh validates declarations before it lets what it has be acted on.
+const passTime = 100 * time.Millisecond
+
 // ObserveOptions say how to observe.
 type ObserveOptions struct {
 	Watch  bool             // hints by file system events, and rescans; a command looks when it is told to
@@ -236,17 +239,18 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool,
 			delete(o.intake.need, name)
 		}
 	}
-	first := o.intake.fresh
-	if err := in.refresh(ctx, l, whole || first, names); err != nil {
+	bounded, first := l, o.intake.fresh
+	bounded.until, in.backlog = time.Now().Add(passTime), false
+	if err := in.refresh(ctx, bounded, whole || first, names); err != nil {
 		return err
 	}
-	o.intake.fresh = false
-	if complete := in.complete(); complete != o.intake.seen.Complete {
+	o.intake.fresh = first && in.backlog
+	if complete := in.complete() && !in.backlog; complete != o.intake.seen.Complete {
 		o.intake.seen.Complete = complete
 		o.intake.recheck(o.state)
 	}
 	questions, search := o.hands.questions()
-	if err := life.refresh(ctx, l, whole || search || o.resort, append(names, questions...)); err != nil {
+	if err := life.refresh(ctx, l, whole || first || search || o.resort, append(names, questions...)); err != nil {
 		return err
 	}
 	o.resort = false

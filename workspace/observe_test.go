@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"millrace/schema"
 )
 
@@ -43,6 +45,7 @@ func observe(t *testing.T, opt ObserveOptions) *watched {
 
 func observeAt(t *testing.T, project string, opt ObserveOptions) *watched {
 	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t) })
 	w, err := Open(project)
 	if err != nil {
 		t.Fatal(err)

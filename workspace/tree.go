@@ -43,6 +43,7 @@ type tree struct {
 	folders map[string]*folder
 	pending map[string]*file             // to be looked at again, with their due
 	missing map[string]schema.Diagnostic // tops and folders that could not be listed, and why
+	backlog bool                         // the last pass left files unread for want of time
 }
 
 type folder struct {
@@ -75,6 +76,7 @@ type pass struct {
 	now      time.Time
 	settle   time.Duration
 	thorough bool               // stat the files of watched folders too
+	until    time.Time          // when to leave the rest for the next pass; zero: never
 	arrivals map[string]arrival // what the watch told
 }
 
@@ -150,6 +152,9 @@ func (t *tree) lookIn(ctx context.Context, l pass, dir string, names []string) e
 	for _, name := range names {
 		if t.skip(dir, name) {
 			continue
+		}
+		if t.pending[path.Join(dir, name)] != nil && t.late(l) {
+			continue // it stays pending
 		}
 		if err := t.look(ctx, l, sub, dir, fo, name); err != nil {
 			return err
@@ -303,6 +308,10 @@ func (t *tree) take(l pass, sub *os.Root, full, name string, f *file) {
 		t.keep.refuse(full, refused(full, message, hint))
 		return
 	}
+	if t.late(l) {
+		t.wait(full, f, l.now)
+		return
+	}
 	ready, due := rested(f.stamp, f.since, l.now, l.settle, l.arrivals[full])
 	if !ready {
 		t.wait(full, f, due)
@@ -325,6 +334,16 @@ func (t *tree) take(l pass, sub *os.Root, full, name string, f *file) {
 		f.digest = ""
 		t.keep.refuse(full, unreadable(full, err))
 	}
+}
+
+// late reports whether the pass has run out of time: what is left stays pending, so that a burst of
+// files is no wall for the work that is there already.
+func (t *tree) late(l pass) bool {
+	if l.until.IsZero() || time.Now().Before(l.until) {
+		return false
+	}
+	t.backlog = true
+	return true
 }
 
 func (t *tree) finish(full string, f *file) {
