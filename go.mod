@@ -2,8 +2,9 @@ module millrace
 
 go 1.26.0
 
+require cuelang.org/go v0.17.1
+
 require (
-	cuelang.org/go v0.17.1 // indirect
 	github.com/cockroachdb/apd/v3 v3.2.3 // indirect
 	github.com/emicklei/proto v1.14.3 // indirect
 	github.com/fsnotify/fsnotify v1.10.1 // indirect

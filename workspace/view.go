@@ -25,6 +25,7 @@ type View struct {
 	Git      GitFacts
 	Asked    map[Query]Answer                 // what earlier proposals asked to observe
 	Plans    func(schema.Digest) *schema.Plan // archived plans by digest; nil for an unknown one
+	Notices  schema.Diagnostics               // what the observers cannot see, or only late; for people
 }
 
 // Intake is what the declarations folder holds.
@@ -118,7 +119,7 @@ type GitFacts struct {
 	Busy       string // operation under way: rebase, merge, checkout (index.lock), …
 	Head       string
 
-	Committed map[string]schema.Digest // of the paths in question: those that HEAD has with these bytes
+	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent in both
 }
 
 // A Query asks the observers for something too dear to look at always. The answer is in the next
