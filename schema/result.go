@@ -2,6 +2,9 @@ package schema
 
 import "time"
 
+// EvidenceFile is what a request that had been given up reported after all, in the form of a Result.
+const EvidenceFile = "evidence.json"
+
 // A Result is what the runtime holds a request to have come to, and what it decided: result.json,
 // written in the commit that applies the completion.
 type Result struct {
@@ -36,7 +39,7 @@ type Result struct {
 	Started       time.Time     `json:"started_at,omitzero"`
 	Ended         time.Time     `json:"ended_at"`
 	Applied       time.Time     `json:"applied_at"`
-	Evidence      bool          `json:"evidence_only,omitempty"` // the request was no longer current
+	Evidence      bool          `json:"evidence_only,omitempty"` // the request had been given up: it changed nothing
 }
 
 // Declined is an outbox document that was not admitted.

@@ -82,6 +82,11 @@ func (s *State) indexFindings() []Finding {
 			}
 		}
 	}
+	for _, state := range []string{schema.StateActive, schema.StateBlocked} {
+		if !maps.Equal(s.in[state], fresh.in[state]) {
+			differs("in/" + state)
+		}
+	}
 	if !maps.Equal(s.byPath, fresh.byPath) {
 		differs("paths")
 	}

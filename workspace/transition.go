@@ -2,8 +2,11 @@ package workspace
 
 import (
 	"path"
+	"sync"
 
+	"millrace/assets"
 	"millrace/schema"
+	"millrace/schema/compile"
 )
 
 // This file holds the transitions of an item's and a run's life that more than one door may take: a
@@ -127,5 +130,11 @@ func (s *State) RunOf(it *schema.Item) *schema.Run {
 	return nil
 }
 
-// builtinFamilies are those of the embedded baseline.
-func builtinFamilies() map[string]*schema.Family { return nil }
+// builtinFamilies are those of the embedded baseline: what an untouched workspace compiles to.
+var builtinFamilies = sync.OnceValue(func() map[string]*schema.Family {
+	p := compile.Compile(compile.Source{Files: assets.Files()}).Plan
+	if p == nil {
+		return nil // a test of the assets says so before anybody meets it
+	}
+	return p.Families
+})

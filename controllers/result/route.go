@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 
 	"millrace/schema"
-	"millrace/workspace"
 )
 
 // route takes the run where its plan says.
@@ -153,29 +151,4 @@ func (h *harvest) stuck(d schema.Decision) bool {
 		}
 	}
 	return tree != "" && same >= sameThrice
-}
-
-// evidence files a completion whose request is no longer any run's. It rests on there being no result
-// yet, so it happens once.
-func evidence(v *workspace.View) *workspace.Mutation {
-	current := map[string]bool{}
-	for _, r := range v.Runs {
-		current[r.Request] = true
-	}
-	for _, id := range sortedKeys(v.Requests) {
-		c := v.Requests[id].Completion
-		if c == nil || current[id] || c.Run == "" {
-			continue
-		}
-		file := path.Join(workspace.RequestDir(c.Run, id), schema.ResultFile)
-		m := &workspace.Mutation{By: name, Why: "keep the completion of " + id + " as evidence: nobody waits for it any more",
-			Expect: []workspace.Input{{Path: file}}}
-		m.PutJSON(file, schema.Result{
-			SchemaVersion: schema.Version, Request: id, Run: c.Run, Exit: c.Exit, Failure: c.Failure, Claim: c.Claim,
-			Artifacts: c.Artifacts, Tokens: c.Tokens, Cost: c.Cost, Started: c.Started, Ended: c.Ended, Applied: v.Now, Evidence: true,
-		})
-		m.Tell(workspace.Event{Type: workspace.EvEvidence, Run: c.Run, Request: id, Class: c.Failure, Tokens: c.Tokens})
-		return m
-	}
-	return nil
 }
