@@ -119,7 +119,7 @@ func TestEditedByHand(t *testing.T) {
 // asking answers what the controller wants to observe and returns the view with the answers.
 func (w *world) asking() *workspace.View {
 	for _, q := range New().Reconcile(w.view()).Observe {
-		w.asked[q] = workspace.Answer{Data: w.once[schema.Digest(q.Arg)], Digest: schema.Digest(q.Arg)}
+		w.asked[q] = w.answer(q)
 	}
 	return w.view()
 }
