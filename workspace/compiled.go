@@ -3,6 +3,7 @@ package workspace
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -136,11 +137,12 @@ func (in *inputs) compile() {
 		}
 		next.Diags = append(next.Diags, d)
 	}
-	if next.Files == nil || next.Plan == nil {
+	if next.Plan == nil { // nobody can say which of them a plan would use
 		next.Files = make(map[string]schema.Digest, len(in.files))
 		for name, data := range in.files {
 			next.Files[name] = schema.DigestOf(data)
 		}
+		maps.Copy(next.Files, res.Inputs)
 	}
 	in.compiled, in.against = next, "-"
 	if res.Config != nil && !in.badConfig() {

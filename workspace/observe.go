@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -21,6 +22,9 @@ import (
 // thoroughEvery is how many rescans pass before the files of watched folders are compared one by
 // one as well: their folders' mtimes and the events tell of all but the rarest change.
 const thoroughEvery = 4
+
+// passTime is how long one Refresh validates declarations before it lets what it has be acted on.
+const passTime = 100 * time.Millisecond
 
 // ObserveOptions say how to observe.
 type ObserveOptions struct {
@@ -167,7 +171,7 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.again = false
-	l := look{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
+	l := pass{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
 	var names []string
 	whole := o.watch == nil || !l.now.Before(o.rescan)
 	if o.watch != nil {
@@ -203,9 +207,9 @@ func (o *Observers) Refresh(ctx context.Context) error {
 }
 
 // refreshInputs looks at configuration and assets, and compiles.
-func (o *Observers) refreshInputs(ctx context.Context, l look, whole bool, names []string) error {
+func (o *Observers) refreshInputs(ctx context.Context, l pass, whole bool, names []string) error {
 	for _, t := range []*tree{o.trees.config, o.trees.assets} {
-		if err := t.pass(ctx, l, whole, names); err != nil {
+		if err := t.refresh(ctx, l, whole, names); err != nil {
 			return err
 		}
 	}
@@ -223,7 +227,7 @@ func (o *Observers) refreshInputs(ctx context.Context, l look, whole bool, names
 }
 
 // refreshDeclarations looks at intake/ and the lifecycle folders, once document kinds are known.
-func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool, names []string) error {
+func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool, names []string) error {
 	if o.inputs.registry == nil {
 		return nil
 	}
@@ -236,17 +240,18 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool,
 			delete(o.intake.need, name)
 		}
 	}
-	first := o.intake.fresh
-	if err := in.pass(ctx, l, whole || first, names); err != nil {
+	bounded, first := l, o.intake.fresh
+	bounded.until, in.backlog = time.Now().Add(passTime), false
+	if err := in.refresh(ctx, bounded, whole || first, names); err != nil {
 		return err
 	}
-	o.intake.fresh = false
-	if complete := in.complete(); complete != o.intake.seen.Complete {
+	o.intake.fresh = first && in.backlog
+	if complete := in.complete() && !in.backlog; complete != o.intake.seen.Complete {
 		o.intake.seen.Complete = complete
 		o.intake.recheck(o.state)
 	}
 	questions, search := o.hands.questions()
-	if err := life.pass(ctx, l, whole || search || o.resort, append(names, questions...)); err != nil {
+	if err := life.refresh(ctx, l, whole || first || search || o.resort, append(names, questions...)); err != nil {
 		return err
 	}
 	o.resort = false
@@ -266,8 +271,8 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l look, whole bool,
 	return nil
 }
 
-// pass scans everything, or looks at the names below the tree's folders.
-func (t *tree) pass(ctx context.Context, l look, whole bool, names []string) error {
+// refresh scans everything, or looks at the names below the tree's folders.
+func (t *tree) refresh(ctx context.Context, l pass, whole bool, names []string) error {
 	if whole {
 		if err := t.scan(ctx, l); err != nil {
 			return err
@@ -387,10 +392,16 @@ func (o *Observers) Forget() {
 }
 
 func (o *Observers) answer(q Query) Answer {
-	if q.Kind != "file" {
-		return Answer{Err: fmt.Sprintf("nobody can observe a %q", q.Kind)}
+	var data []byte
+	var err error
+	switch q.Kind {
+	case "file":
+		data, err = o.read(q.Arg)
+	case "content":
+		data, err = o.w.restore("", schema.Digest(q.Arg), math.MaxUint64)
+	default:
+		err = fmt.Errorf("nobody can observe a %q", q.Kind)
 	}
-	data, err := o.read(q.Arg)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Answer{}

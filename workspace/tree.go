@@ -43,6 +43,7 @@ type tree struct {
 	folders map[string]*folder
 	pending map[string]*file             // to be looked at again, with their due
 	missing map[string]schema.Diagnostic // tops and folders that could not be listed, and why
+	backlog bool                         // the last pass left files unread for want of time
 }
 
 type folder struct {
@@ -70,16 +71,17 @@ func newTree(root *os.Root, keep keeper, tops ...string) *tree {
 	}
 }
 
-// A look is one pass over a tree.
-type look struct {
+// A pass is one look over a tree.
+type pass struct {
 	now      time.Time
 	settle   time.Duration
 	thorough bool               // stat the files of watched folders too
+	until    time.Time          // when to leave the rest for the next pass; zero: never
 	arrivals map[string]arrival // what the watch told
 }
 
 // scan compares every folder.
-func (t *tree) scan(ctx context.Context, l look) error {
+func (t *tree) scan(ctx context.Context, l pass) error {
 	for _, top := range t.tops {
 		if err := t.visit(ctx, l, top); err != nil {
 			return err
@@ -89,7 +91,7 @@ func (t *tree) scan(ctx context.Context, l look) error {
 }
 
 // touch looks at the given names only, and at what was pending.
-func (t *tree) touch(ctx context.Context, l look, names []string) error {
+func (t *tree) touch(ctx context.Context, l pass, names []string) error {
 	byDir := map[string][]string{}
 	for _, n := range names {
 		if f := t.folders[n]; f != nil || slices.Contains(t.tops, n) {
@@ -114,7 +116,7 @@ func (t *tree) touch(ctx context.Context, l look, names []string) error {
 }
 
 // again looks at what is due.
-func (t *tree) again(ctx context.Context, l look) error {
+func (t *tree) again(ctx context.Context, l pass) error {
 	byDir := map[string][]string{}
 	for n, f := range t.pending {
 		if !f.due.After(l.now) {
@@ -140,7 +142,7 @@ func (t *tree) next() time.Time {
 	return first
 }
 
-func (t *tree) lookIn(ctx context.Context, l look, dir string, names []string) error {
+func (t *tree) lookIn(ctx context.Context, l pass, dir string, names []string) error {
 	fo := t.folders[dir]
 	sub, err := t.root.OpenRoot(dir)
 	if err != nil {
@@ -151,6 +153,9 @@ func (t *tree) lookIn(ctx context.Context, l look, dir string, names []string) e
 		if t.skip(dir, name) {
 			continue
 		}
+		if t.pending[path.Join(dir, name)] != nil && t.late(l) {
+			continue // it stays pending
+		}
 		if err := t.look(ctx, l, sub, dir, fo, name); err != nil {
 			return err
 		}
@@ -159,7 +164,7 @@ func (t *tree) lookIn(ctx context.Context, l look, dir string, names []string) e
 }
 
 // visit compares one folder and what is below it.
-func (t *tree) visit(ctx context.Context, l look, dir string) error {
+func (t *tree) visit(ctx context.Context, l pass, dir string) error {
 	info, err := t.root.Lstat(dir)
 	if err == nil && !info.IsDir() {
 		err = errNoFolder
@@ -204,7 +209,7 @@ func (t *tree) visit(ctx context.Context, l look, dir string) error {
 }
 
 // list reads a folder's names anew.
-func (t *tree) list(ctx context.Context, l look, sub *os.Root, dir string, fo *folder, st stamp) error {
+func (t *tree) list(ctx context.Context, l pass, sub *os.Root, dir string, fo *folder, st stamp) error {
 	d, err := sub.Open(".")
 	if err != nil {
 		t.lost(l, dir, err)
@@ -251,7 +256,7 @@ func (t *tree) list(ctx context.Context, l look, sub *os.Root, dir string, fo *f
 }
 
 // look compares one name with what is known of it.
-func (t *tree) look(ctx context.Context, l look, sub *os.Root, dir string, fo *folder, name string) error {
+func (t *tree) look(ctx context.Context, l pass, sub *os.Root, dir string, fo *folder, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -296,11 +301,15 @@ func (t *tree) look(ctx context.Context, l look, sub *os.Root, dir string, fo *f
 }
 
 // take reads a file that is new or changed, or finds out when to try again.
-func (t *tree) take(l look, sub *os.Root, full, name string, f *file) {
+func (t *tree) take(l pass, sub *os.Root, full, name string, f *file) {
 	if message, hint := refusal(f.stamp); message != "" {
 		t.finish(full, f)
 		f.digest = ""
 		t.keep.refuse(full, refused(full, message, hint))
+		return
+	}
+	if t.late(l) {
+		t.wait(full, f, l.now)
 		return
 	}
 	ready, due := rested(f.stamp, f.since, l.now, l.settle, l.arrivals[full])
@@ -327,6 +336,16 @@ func (t *tree) take(l look, sub *os.Root, full, name string, f *file) {
 	}
 }
 
+// late reports whether the pass has run out of time: what is left stays pending, so that a burst of
+// files is no wall for the work that is there already.
+func (t *tree) late(l pass) bool {
+	if l.until.IsZero() || time.Now().Before(l.until) {
+		return false
+	}
+	t.backlog = true
+	return true
+}
+
 func (t *tree) finish(full string, f *file) {
 	f.done = true
 	delete(t.pending, full)
@@ -339,7 +358,7 @@ func (t *tree) wait(full string, f *file, due time.Time) {
 }
 
 // vanish gives a missing file a moment to come back before it is told as gone.
-func (t *tree) vanish(l look, dir string, fo *folder, name string) {
+func (t *tree) vanish(l pass, dir string, fo *folder, name string) {
 	f, full := fo.files[name], path.Join(dir, name)
 	switch {
 	case f == nil:
@@ -360,7 +379,7 @@ func (t *tree) forget(fo *folder, dir, name string) {
 
 // drop lets go of a folder that is no more. Its files get the same moment to come back as any other;
 // the last of them takes the folder with it.
-func (t *tree) drop(l look, dir string) {
+func (t *tree) drop(l pass, dir string) {
 	fo := t.folders[dir]
 	if fo == nil {
 		return
@@ -395,7 +414,7 @@ var errNoFolder = errors.New("it is not a folder: Millrace follows no links here
 // lost handles a folder that cannot be listed. One that is not there is dropped; but a top that must
 // be there, or one in any other trouble, keeps what was known of its files, because nothing can be
 // said about them.
-func (t *tree) lost(l look, dir string, err error) {
+func (t *tree) lost(l pass, dir string, err error) {
 	absent := errors.Is(err, fs.ErrNotExist)
 	if absent && !(t.must && slices.Contains(t.tops, dir)) {
 		t.drop(l, dir)

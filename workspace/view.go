@@ -119,7 +119,8 @@ type GitFacts struct {
 	Branch     string // branch of HEAD, or the commit when detached
 	Busy       string // operation under way: rebase, merge, checkout (index.lock), …
 	Head       string
-	Committed  map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent in both
+
+	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent in both
 }
 
 // A Query asks the observers for something too dear to look at always. The answer is in the next

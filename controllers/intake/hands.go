@@ -26,7 +26,7 @@ func (b *batch) hands() (asks []workspace.Query) {
 		it := b.v.Items[h.Key]
 		switch {
 		case h.What == workspace.HandForeign:
-			b.foreign(h)
+			asks = append(asks, b.foreign(h)...)
 		case it == nil:
 		case h.What == workspace.HandMoved:
 			b.moved(h, it)
@@ -87,7 +87,11 @@ func (b *batch) edited(h workspace.Hand, it *schema.Item) []workspace.Query {
 	if h.Doc == nil || h.Doc.ID != it.ID || refusal(h.Doc) != "" {
 		return nil
 	}
-	b.rest(h.Path, h.Digest)
+	data, ask := b.look(h)
+	if data == nil {
+		return ask
+	}
+	b.m.PutFile(h.Path, h.Digest, data)
 	next := b.change(h.Key)
 	next.Generation++
 	b.content(next, b.v.Registry.Admit(h.Doc, it.CreatedBy, it.CreatedAt))
@@ -105,10 +109,8 @@ func (b *batch) revert(h workspace.Hand, it *schema.Item) []workspace.Query {
 		return ask
 	}
 	b.rest(h.Path, h.Digest)
-	beside := path.Join(workspace.ForeignDir, fmt.Sprintf("%s.%s%s", it.ID, h.Digest.Short(), path.Ext(h.Path)))
-	b.m.MoveFile(h.Path, beside, h.Digest)
-	b.m.PutFile(h.Path, "", data)
-	why := fmt.Sprintf("edited by hand, but it is declared in %s: the edit is kept as %s", it.Declared.Path, beside)
+	b.m.PutFile(h.Path, it.Document, data) // the commit keeps what it finds instead
+	why := fmt.Sprintf("edited by hand, but it is declared in %s: the edit is kept under %s", it.Declared.Path, workspace.ForeignDir)
 	b.tell(workspace.EvRestored, b.change(h.Key), it.State, why)
 	b.did("revert edit of", h.Key)
 	return nil
@@ -130,6 +132,21 @@ func (b *batch) deleted(h workspace.Hand, it *schema.Item) []workspace.Query {
 	return nil
 }
 
+// look finds the bytes of a document that is adopted as it is. They are written once more, over
+// themselves, so that the journal has them when the file is lost.
+func (b *batch) look(h workspace.Hand) ([]byte, []workspace.Query) {
+	q := workspace.AskFile(h.Path)
+	answer, answered := b.v.Asked[q]
+	if !answered {
+		return nil, []workspace.Query{q}
+	}
+	if answer.Err != "" || answer.Digest != h.Digest {
+		return nil, nil // it changes just now; the next hint tells
+	}
+	b.rest(h.Path, h.Digest)
+	return answer.Data, nil
+}
+
 // recall finds bytes that the journal once wrote.
 func (b *batch) recall(d schema.Digest) ([]byte, []workspace.Query) {
 	q := workspace.AskContent(d)
@@ -144,17 +161,21 @@ func (b *batch) recall(d schema.Digest) ([]byte, []workspace.Query) {
 }
 
 // foreign adopts a valid document that somebody put into a claimable folder, as it is and where it is.
-func (b *batch) foreign(h workspace.Hand) {
+func (b *batch) foreign(h workspace.Hand) []workspace.Query {
 	switch {
 	case h.Doc == nil || h.State != schema.StateQueue || b.v.Family(h.Key.Family) == nil || b.item(h.Key) != nil || b.v.Hold[h.Key]:
-		return
+		return nil
 	case len(b.v.Intake.ByKey[h.Key]) > 0: // its declaration decides
-		return
+		return nil
 	}
 	if refusal(h.Doc) != "" || b.t.graph().cycle(h.Key) != nil {
-		return
+		return nil
 	}
-	b.rest(h.Path, h.Digest)
+	data, ask := b.look(h)
+	if data == nil {
+		return ask
+	}
+	b.m.PutFile(h.Path, h.Digest, data)
 	doc := b.v.Registry.Admit(h.Doc, operator, b.v.Now)
 	it, _ := b.fresh(doc, "foreign")
 	it.Path, it.Document, it.During = h.Path, h.Digest, b.v.WriterAt(b.v.Now)
@@ -162,6 +183,7 @@ func (b *batch) foreign(h workspace.Hand) {
 	b.consequences(it, doc)
 	b.tell(workspace.EvAdopted, it, it.State, "found in "+path.Dir(h.Path))
 	b.did("adopt", h.Key)
+	return nil
 }
 
 // forgetHeld drops what is recorded of a held intake file whose bytes are no longer there.
