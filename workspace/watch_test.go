@@ -164,7 +164,9 @@ func listing(t *testing.T, dir string) string {
 func TestChangesWithoutEventsAreFoundByTheRescan(t *testing.T) {
 	x := observe(t, ObserveOptions{Watch: true})
 	x.write("millrace.cue", "runtime: rescan: \"1s\"\n")
-	x.until("the configuration", func(v *View) bool { return v.Compiled.Ready && v.Config.Runtime.Rescan < schema.Duration(2*time.Second) })
+	x.until("the configuration", func(v *View) bool {
+		return v.Compiled.Ready && v.Config.Runtime.Rescan < schema.Duration(2*time.Second)
+	})
 	x.o.watch.care = func(string, string) bool { return false }
 	x.drop("intake/a.md", taskDoc("a"))
 	start := time.Now()
