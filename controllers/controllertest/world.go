@@ -85,7 +85,8 @@ func New(tb TB, dir string, files map[string]string, controllers ...reconcile.Co
 func (o *World) Freeze(files map[string]string) {
 	o.TB.Helper()
 	r := frozen(o.TB, files)
-	o.registry, o.Plan, o.digest, o.Config = r.registry, r.Plan, r.Digest, r.Config
+	config := *r.Config
+	o.registry, o.Plan, o.digest, o.Config = r.registry, r.Plan, r.Digest, &config
 	o.plans[r.Digest] = r.Plan
 	o.Do(func(v *workspace.View) *workspace.Mutation {
 		m := &workspace.Mutation{By: "test", Why: "freeze"}
