@@ -142,10 +142,10 @@ func TestOutboxConflicts(t *testing.T) {
 		again    string
 		conflict bool
 	}{
-		"an equal document changes nothing":       {controllertest.Task("b"), false},
-		"another one makes the result invalid":    {controllertest.Task("b", "summary: other"), true},
-		"two of one id make the result invalid":   {controllertest.Task("c") + "---\n" + controllertest.Task("c", "summary: other"), true},
-		"two equal ones of one id are one": {controllertest.Task("c") + "---\n" + controllertest.Task("c"), false},
+		"an equal document changes nothing":     {controllertest.Task("b"), false},
+		"another one makes the result invalid":  {controllertest.Task("b", "summary: other"), true},
+		"two of one id make the result invalid": {controllertest.Task("c") + "---\n" + controllertest.Task("c", "summary: other"), true},
+		"two equal ones of one id are one":      {controllertest.Task("c") + "---\n" + controllertest.Task("c"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := world(t, emitting(""))
