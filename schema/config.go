@@ -1,5 +1,11 @@
 package schema
 
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+)
+
 // Config is the operator's configuration: millrace-agents/millrace.cue (or .yaml, .json, .toml), after
 // defaults. config.cue beside it is the contract: every field, its default, unit and boundary.
 type Config struct {
@@ -27,25 +33,26 @@ type RuntimeConfig struct {
 
 // RunnersConfig is the section "runners": one name is the default, the others are runners.
 type RunnersConfig struct {
-	Default string
-	Named   map[string]Runner
+	Default string            // written default_runner
+	Named   map[string]Runner // written under their names
 }
 
 // StageConfig overrides what runs one stage.
 type StageConfig struct {
-	Runner   string   `json:"runner,omitempty"`
-	Model    string   `json:"model,omitempty"`
-	Thinking string   `json:"thinking_level,omitempty"`
-	Timeout  Duration `json:"timeout,omitempty"`
-	Stall    Duration `json:"stall_timeout,omitempty"`
-	MaxTurns int      `json:"max_turns,omitempty"`
+	Runner     string   `json:"runner,omitempty"`
+	Model      string   `json:"model,omitempty"`
+	Thinking   string   `json:"thinking_level,omitempty"`
+	Permission string   `json:"permission,omitempty"`
+	Timeout    Duration `json:"timeout,omitempty"`
+	Stall      Duration `json:"stall_timeout,omitempty"`
+	MaxTurns   int      `json:"max_turns,omitempty"`
 }
 
 // A ModelAlias names a model and thinking level, for every adapter or for each its own.
 type ModelAlias struct {
 	Model    string                `json:"model,omitempty"`
 	Thinking string                `json:"thinking_level,omitempty"`
-	By       map[string]ModelAlias `json:"by_adapter,omitempty"`
+	By       map[string]ModelAlias `json:"-"` // by adapter; written beside the two above
 }
 
 // ModelAssignment says which alias a stage takes; by_loop is by plane.
@@ -53,4 +60,84 @@ type ModelAssignment struct {
 	Default string            `json:"default,omitempty"`
 	ByLoop  map[string]string `json:"by_loop,omitempty"`
 	ByStage map[string]string `json:"by_stage,omitempty"`
+}
+
+// MarshalJSON writes the runners beside default_runner, as the configuration does.
+func (r RunnersConfig) MarshalJSON() ([]byte, error) {
+	all := map[string]any{"default_runner": r.Default}
+	for name, runner := range r.Named {
+		runner.Name = "" // its key says it
+		all[name] = runner
+	}
+	return json.Marshal(all)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *RunnersConfig) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return fmt.Errorf("read runners: %w", err)
+	}
+	*r = RunnersConfig{Named: map[string]Runner{}}
+	for name, value := range all {
+		if name == "default_runner" {
+			if err := json.Unmarshal(value, &r.Default); err != nil {
+				return fmt.Errorf("read default_runner: %w", err)
+			}
+			continue
+		}
+		var runner Runner
+		if err := json.Unmarshal(value, &runner); err != nil {
+			return fmt.Errorf("read runner %s: %w", name, err)
+		}
+		runner.Name = name
+		r.Named[name] = runner
+	}
+	return nil
+}
+
+// plainAlias is a ModelAlias without its entries by adapter.
+type plainAlias struct {
+	Model    string `json:"model,omitempty"`
+	Thinking string `json:"thinking_level,omitempty"`
+}
+
+// MarshalJSON writes the adapters' entries beside model and thinking_level, as the configuration does.
+func (a ModelAlias) MarshalJSON() ([]byte, error) {
+	all := map[string]any{}
+	for adapter, entry := range a.By {
+		all[adapter] = plainAlias{entry.Model, entry.Thinking}
+	}
+	if a.Model != "" {
+		all["model"] = a.Model
+	}
+	if a.Thinking != "" {
+		all["thinking_level"] = a.Thinking
+	}
+	return json.Marshal(all)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (a *ModelAlias) UnmarshalJSON(data []byte) error {
+	var plain plainAlias
+	if err := json.Unmarshal(data, &plain); err != nil {
+		return fmt.Errorf("read model alias: %w", err)
+	}
+	var rest map[string]json.RawMessage
+	if err := json.Unmarshal(data, &rest); err != nil {
+		return fmt.Errorf("read model alias: %w", err)
+	}
+	*a = ModelAlias{Model: plain.Model, Thinking: plain.Thinking}
+	maps.DeleteFunc(rest, func(name string, _ json.RawMessage) bool { return name == "model" || name == "thinking_level" })
+	for adapter, value := range rest {
+		var entry plainAlias
+		if err := json.Unmarshal(value, &entry); err != nil {
+			return fmt.Errorf("read model alias for %s: %w", adapter, err)
+		}
+		if a.By == nil {
+			a.By = map[string]ModelAlias{}
+		}
+		a.By[adapter] = ModelAlias{Model: entry.Model, Thinking: entry.Thinking}
+	}
+	return nil
 }
