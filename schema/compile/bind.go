@@ -1,0 +1,335 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"millrace/schema"
+)
+
+// What holds for a stage of which nobody says anything else.
+const (
+	defaultTimeout    = schema.Duration(time.Hour)
+	defaultStall      = schema.Duration(10 * time.Minute)
+	defaultPermission = "maximum"
+)
+
+// A candidate is one source's word on a value; a chosen one ends the search even when it is empty.
+type candidate struct {
+	value  string
+	from   string
+	chosen bool
+}
+
+func said(value, from string) candidate { return candidate{value, from, value != ""} }
+
+// first is the word of the strongest source that has one.
+func first(candidates ...candidate) candidate {
+	for _, c := range candidates {
+		if c.chosen {
+			return c
+		}
+	}
+	return candidate{}
+}
+
+// binder decides who runs the nodes of one graph. Its order of sources is the contract with operators:
+// stages.<stage>; workspace by_stage; by_loop; the mode's stage map; mode by_stage; by_loop; default; graph
+// node; workspace default; the runner's own; the adapter's.
+type binder struct {
+	*compiler
+	graph *schema.Graph
+}
+
+// bind fills every node's bindings, and the plan's runners.
+func (c *compiler) bind() {
+	stages := slices.Collect(maps.Keys(c.plan.Stages))
+	for _, stage := range slices.Sorted(maps.Keys(c.mode.Stages)) {
+		if c.plan.Stages[stage] == nil {
+			c.report.errorAt(c.assets.at.name("modes", c.mode.ID, "stages", stage), subject("mode", c.mode.ID), "stages."+stage,
+				"no graph of the mode has this stage", choice(stage, slices.Sorted(slices.Values(stages))))
+		}
+	}
+	for _, stage := range slices.Sorted(maps.Keys(c.config.value.Stages)) {
+		if c.plan.Stages[stage] == nil && !c.assets.has("stages", stage) {
+			c.report.warnAt(c.config.at.name("stages", stage), "", "stages."+stage,
+				"there is no such stage kind", choice(stage, c.assets.ids("stages")))
+		}
+	}
+	c.overrideBudgets()
+	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
+		b := binder{c, c.plan.Graphs[plane]}
+		for _, name := range slices.Sorted(maps.Keys(b.graph.Nodes)) {
+			b.node(name, b.graph.Nodes[name])
+		}
+	}
+}
+
+// overrideBudgets puts the configured limits in place of the graphs'.
+func (c *compiler) overrideBudgets() {
+	known := map[string]bool{}
+	for _, graph := range c.plan.Graphs {
+		for _, e := range edges(graph) {
+			known[e.Counter] = true
+			if limit, ok := c.config.value.Budgets[e.Counter]; ok && e.Counter != "" {
+				e.Limit = limit
+			}
+		}
+	}
+	delete(known, "")
+	for _, counter := range slices.Sorted(maps.Keys(c.config.value.Budgets)) {
+		if !known[counter] {
+			c.report.warnAt(c.config.at.name("budgets", counter), "", "budgets."+counter,
+				fmt.Sprintf("no graph of mode %q counts this", c.mode.ID), choice(counter, slices.Sorted(maps.Keys(known))))
+		}
+	}
+}
+
+// edges are all edges of a graph, gates among them.
+func edges(g *schema.Graph) []*schema.Edge {
+	var all []*schema.Edge
+	for _, node := range g.Nodes {
+		for _, e := range node.On {
+			all = append(all, e)
+		}
+	}
+	for _, end := range g.Ends {
+		if end.Gate != nil {
+			all = append(all, end.Gate)
+		}
+	}
+	return all
+}
+
+func (b binder) node(name string, n *schema.Node) {
+	stage, kind := n.Stage, b.plan.Stages[n.Stage]
+	config, mode := b.config.value.Stages[stage], b.mode.Stages[stage]
+	inConfig := func(field string) string { return b.config.from("stages", stage, field) }
+	inMode, inGraph := fmt.Sprintf("mode %s, stages.%s", b.mode.ID, stage), fmt.Sprintf("graph %s, nodes.%s", b.graph.ID, name)
+
+	n.From = map[string]string{}
+	set := func(field string, into *string, c candidate) {
+		if *into = c.value; c.chosen {
+			n.From[field] = c.from
+		}
+	}
+	set("entrypoint", &n.Entrypoint, first(said(mode.Entrypoint, inMode), said(n.Entrypoint, inGraph), said(kind.Entrypoint, "stage kind "+stage)))
+	n.Skills = distinct(slices.Concat([]string{kind.Skill}, n.Skills, mode.Skills))
+
+	set("runner", &n.Runner, first(said(config.Runner, inConfig("runner")), said(mode.Runner, inMode),
+		said(b.mode.Runner, "mode "+b.mode.ID), said(n.Runner, inGraph),
+		said(b.config.value.Runners.Default, b.config.from("runners", "default_runner"))))
+	runner := b.runner(n.Runner, n.From["runner"])
+	if runner == nil {
+		return
+	}
+	inRunner := "runner " + runner.Name
+
+	models, thinking := b.assigned(stage, runner.Adapter)
+	var own struct{ model, thinking, permission string }
+	set("model", &own.model, first(said(config.Model, inConfig("model")), models.workspace,
+		candidate{mode.Model.Text, inMode, mode.Model.Made}, models.mode, said(n.Model, inGraph), models.fallback, said(runner.Model, inRunner)))
+	set("thinking_level", &own.thinking, first(said(config.Thinking, inConfig("thinking_level")), thinking.workspace,
+		candidate{mode.Thinking.Text, inMode, mode.Thinking.Made}, thinking.mode, said(n.Thinking, inGraph), thinking.fallback))
+	set("permission", &own.permission, first(said(config.Permission, inConfig("permission")), said(mode.Permission, inMode),
+		said(n.Permission, inGraph), said(runner.ByStage[stage], inRunner+", permission_by_stage"),
+		said(runner.ByModel[own.model], inRunner+", permission_by_model"), said(runner.Permission, inRunner), said(defaultPermission, "default")))
+	n.Model, n.Thinking, n.Permission = own.model, own.thinking, own.permission
+
+	n.Timeout = b.duration(n, "timeout", config.Timeout, inConfig("timeout"), n.Timeout, inGraph, defaultTimeout)
+	n.Stall = b.duration(n, "stall_timeout", config.Stall, inConfig("stall_timeout"), n.Stall, inGraph, defaultStall)
+	if config.MaxTurns > 0 {
+		n.MaxTurns, n.From["max_turns"] = config.MaxTurns, inConfig("max_turns")
+	} else if n.MaxTurns > 0 {
+		n.From["max_turns"] = inGraph
+	}
+}
+
+// distinct keeps the first of each.
+func distinct(names []string) []string {
+	var once []string
+	for _, name := range names {
+		if !slices.Contains(once, name) {
+			once = append(once, name)
+		}
+	}
+	return once
+}
+
+func (b binder) duration(n *schema.Node, field string, config schema.Duration, inConfig string, graph schema.Duration, inGraph string, standard schema.Duration) schema.Duration {
+	switch {
+	case config > 0:
+		n.From[field] = inConfig
+	case graph > 0:
+		n.From[field] = inGraph
+	default:
+		n.From[field] = "default"
+	}
+	return cmp.Or(config, graph, standard)
+}
+
+// runner finds a runner by name, the workspace's before the mode's, and puts it into the plan.
+func (b binder) runner(name, from string) *schema.Runner {
+	if r := b.plan.Runners[name]; r != nil {
+		return r
+	}
+	runner, found := b.config.value.Runners.Named[name]
+	at := b.config.at.name("runners", name)
+	if !found {
+		runner, found = b.mode.Runners[name]
+		at = b.assets.at.name("modes", b.mode.ID, "runners", name)
+	}
+	if !found {
+		names := append(slices.Collect(maps.Keys(b.config.value.Runners.Named)), slices.Collect(maps.Keys(b.mode.Runners))...)
+		slices.Sort(names)
+		b.report.errorAt(b.config.at.name("runners"), "", "", fmt.Sprintf("there is no runner %q, which %s names", name, from), choice(name, names))
+		return nil
+	}
+	if runner.Name = name; runner.Adapter == "command" && len(runner.Run) == 0 {
+		b.report.errorAt(at, "", "runners."+name, "run is missing: the adapter command does not know what to start",
+			`add the command line, like run: ["./agent.sh", "{{prompt_file}}"]`)
+	}
+	b.plan.Runners[name] = &runner
+	return &runner
+}
+
+// sources are the assignments' words on one value: the workspace's by stage or plane, the mode's, and the
+// workspace's default, which is weaker than the graph.
+type sources struct{ workspace, mode, fallback candidate }
+
+// assigned looks up what the model assignments say of a stage, for the adapter that will run it.
+func (b binder) assigned(stage, adapter string) (models, thinking sources) {
+	both := func(names ...assignment) (m, t candidate) {
+		for _, a := range names {
+			if a.alias == "" {
+				continue
+			}
+			model, level, ok := b.alias(a, adapter)
+			if !ok {
+				continue
+			}
+			from := fmt.Sprintf("alias %s by %s", a.alias, a.from)
+			m, t = first(m, said(model, from)), first(t, said(level, from))
+		}
+		return m, t
+	}
+	plane := b.graph.Plane
+	ws := func(name string, field ...string) assignment {
+		field = append([]string{"model_assignment"}, field...)
+		return assignment{name, b.config.value.ModelAliases, b.config.from(field...), b.config.at.value(field...)}
+	}
+	md := func(name string, field ...string) assignment {
+		field = append([]string{"model_assignment"}, field...)
+		return assignment{name, b.mode.Models, "mode " + b.mode.ID + ", " + fieldName(field),
+			b.assets.at.value(append([]string{"modes", b.mode.ID}, field...)...)}
+	}
+	w, m := b.config.value.ModelAssignment, b.mode.Assignment
+	models.workspace, thinking.workspace = both(ws(w.ByStage[stage], "by_stage", stage), ws(w.ByLoop[plane], "by_loop", plane))
+	models.mode, thinking.mode = both(md(m.ByStage[stage], "by_stage", stage), md(m.ByLoop[plane], "by_loop", plane), md(m.Default, "default"))
+	models.fallback, thinking.fallback = both(ws(w.Default, "default"))
+	return models, thinking
+}
+
+// An assignment names an alias, where aliases of that source are kept, and where it was written.
+type assignment struct {
+	alias   string
+	aliases map[string]schema.ModelAlias
+	from    string
+	at      place
+}
+
+// alias looks an assignment up; one that leads nowhere is warned about and left out.
+func (b binder) alias(a assignment, adapter string) (model, thinking string, ok bool) {
+	alias, known := a.aliases[a.alias]
+	if !known {
+		b.report.warnAt(a.at, "", "model_assignment", fmt.Sprintf("there is no model alias %q, so nothing is assigned", a.alias),
+			choice(a.alias, slices.Sorted(maps.Keys(a.aliases))))
+		return "", "", false
+	}
+	if own, has := alias.By[adapter]; has {
+		return own.Model, own.Thinking, true
+	}
+	if alias.Model == "" && alias.Thinking == "" {
+		b.report.warnAt(a.at, "", "model_assignment", fmt.Sprintf("model alias %q says nothing for the adapter %s, so nothing is assigned", a.alias, adapter),
+			fmt.Sprintf("add model_aliases: %s: %s: {model: …}", a.alias, adapter))
+		return "", "", false
+	}
+	return alias.Model, alias.Thinking, true
+}
+
+// embed takes the bytes of entrypoints and skills into the plan, and holds the entrypoints to naming what
+// their stages must write.
+func (c *compiler) embed() {
+	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
+		graph := c.plan.Graphs[plane]
+		for _, name := range slices.Sorted(maps.Keys(graph.Nodes)) {
+			node := graph.Nodes[name]
+			at, subj := c.assets.at.name("graphs", graph.ID, "nodes", name), subject("graph", graph.ID)
+			if c.entrypoint(node.Entrypoint, at, subj, "nodes."+name) {
+				c.checkArtifacts(node)
+			}
+			for _, skill := range node.Skills {
+				c.skill(skill, at, subj, "nodes."+name)
+			}
+		}
+	}
+}
+
+func (c *compiler) entrypoint(name string, at place, subject, field string) bool {
+	if !strings.HasPrefix(name, "entrypoints/") || path.Ext(name) != ".md" || path.Clean(name) != name {
+		c.report.errorAt(at, subject, field, fmt.Sprintf("%q is no entrypoint", name), "an entrypoint is a .md file below entrypoints/")
+		return false
+	}
+	data, there := c.src.Files[name]
+	switch {
+	case !there:
+		c.report.errorAt(at, subject, field, fmt.Sprintf("its entrypoint %s does not exist", name), "write it, or name another one: entrypoint: \"entrypoints/…\"")
+		return false
+	case !utf8.Valid(data):
+		c.report.errorAt(place{path: name}, "", "", "the file is not UTF-8 text", "")
+		return false
+	}
+	c.plan.Assets[name], c.inputs[name] = string(data), schema.DigestOf(data)
+	return true
+}
+
+// skill takes a skill with every text file beside it.
+func (c *compiler) skill(name string, at place, subject, field string) {
+	if !strings.HasPrefix(name, "skills/") || path.Base(name) != "SKILL.md" || path.Clean(name) != name {
+		c.report.errorAt(at, subject, field, fmt.Sprintf("%q is no skill", name), "a skill is a file SKILL.md in a folder of its own below skills/")
+		return
+	}
+	if _, there := c.src.Files[name]; !there {
+		c.report.errorAt(at, subject, field, fmt.Sprintf("its skill %s does not exist", name), "write it, or name another one: skill: \"skills/…/SKILL.md\"")
+		return
+	}
+	for _, file := range slices.Sorted(maps.Keys(c.src.Files)) {
+		if !strings.HasPrefix(file, skillFolder(name)) || !IsInput(file) {
+			continue
+		}
+		data := c.src.Files[file]
+		if !utf8.Valid(data) {
+			c.report.warnAt(place{path: file}, "", "", "the file is not UTF-8 text, so stages do not get it", "")
+			continue
+		}
+		c.plan.Assets[file], c.inputs[file] = string(data), schema.DigestOf(data)
+	}
+}
+
+// checkArtifacts: a stage cannot write what its prompt never names.
+func (c *compiler) checkArtifacts(node *schema.Node) {
+	kind := c.plan.Stages[node.Stage]
+	for _, a := range kind.Writes {
+		if !a.Optional && !strings.Contains(c.plan.Assets[node.Entrypoint], a.File) {
+			c.report.errorAt(place{path: node.Entrypoint}, subject("stage kind", kind.ID), "",
+				fmt.Sprintf("the entrypoint never names %s, which the stage must write", a.File),
+				"say in it what belongs into "+a.File+", or make the artifact optional")
+		}
+	}
+}

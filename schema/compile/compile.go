@@ -1,0 +1,271 @@
+// Package compile owns the way from files to the frozen plan: it unifies configuration and workflow assets
+// with their CUE definitions, resolves who runs what, checks the graph laws that CUE cannot state, and
+// writes one canonical JSON document whose digest is the plan's identity. It is a pure function of the
+// bytes it is given, so whoever has the same files has the same plan.
+package compile
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"millrace/schema"
+)
+
+// A Source is everything that a plan is compiled from.
+type Source struct {
+	Mode  string            // id or alias; "" takes the configuration's default_mode
+	Files map[string][]byte // by path below the workspace folder; paths that are no inputs are ignored
+}
+
+// A Result is what a Source compiles to. Plan, Bytes and Digest are zero when Diags has an error; Config is
+// nil when the configuration itself is wrong.
+type Result struct {
+	Plan   *schema.Plan
+	Bytes  []byte // canonical JSON of Plan
+	Digest schema.Digest
+	Diags  schema.Diagnostics
+
+	// Inputs digests what was compiled from, by path: the bytes of a file, and of the configuration only the
+	// sections that a plan depends on, so that a plan stays current when others change. Plan.Inputs equals it.
+	Inputs map[string]schema.Digest
+	Config *schema.Config
+}
+
+// ConfigFiles are the names a configuration may have, of which at most one may be there.
+var ConfigFiles = []string{"millrace.cue", "millrace.yaml", "millrace.json", "millrace.toml"}
+
+// assetFolders hold the CUE files of a workflow.
+var assetFolders = []string{"modes/", "graphs/", "stages/", "families/"}
+
+// IsInput reports whether a path below the workspace folder belongs to what a plan is compiled from.
+func IsInput(name string) bool {
+	if slices.Contains(ConfigFiles, name) {
+		return true
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, "~") {
+			return false
+		}
+	}
+	return isAsset(name) || strings.HasPrefix(name, "skills/") ||
+		strings.HasPrefix(name, "entrypoints/") && path.Ext(name) == ".md"
+}
+
+func isAsset(name string) bool {
+	return path.Ext(name) == ".cue" && slices.ContainsFunc(assetFolders, func(folder string) bool {
+		return strings.HasPrefix(name, folder)
+	})
+}
+
+// compiler carries one compilation.
+type compiler struct {
+	src    Source
+	report report
+	inputs map[string]schema.Digest
+	config *configuration
+	assets *workflow
+	mode   *Mode
+	plan   *schema.Plan
+}
+
+// Compile makes the plan of a source, or says why there is none.
+func Compile(src Source) Result {
+	c := &compiler{src: src, inputs: map[string]schema.Digest{}}
+	c.run()
+	r := Result{Diags: c.report.sorted(), Inputs: c.inputs}
+	if c.config != nil {
+		r.Config = c.config.value
+	}
+	if !r.Diags.HasErrors() {
+		c.plan.Warnings = c.report.plan()
+		r.Plan, r.Bytes = c.plan, Marshal(c.plan)
+		r.Digest = schema.DigestOf(r.Bytes)
+	}
+	return r
+}
+
+// run goes on as far as it can, so that a person sees more than the first mistake.
+func (c *compiler) run() {
+	c.readConfig()
+	c.readAssets()
+	if c.assets == nil || c.config == nil || !c.chooseMode() {
+		return
+	}
+	c.plan = &schema.Plan{
+		SchemaVersion: schema.Version,
+		Mode:          c.mode.ID,
+		Graphs:        map[string]*schema.Graph{},
+		Stages:        map[string]*schema.StageKind{},
+		Families:      c.assets.families(&c.report),
+		Runners:       map[string]*schema.Runner{},
+		Lanes:         map[string]int{},
+		Assets:        map[string]string{},
+		Inputs:        c.inputs,
+		Checks:        c.config.value.Checks,
+		Recovery:      c.config.value.AutoRecovery,
+	}
+	if !c.takeGraphs() || c.report.failed() {
+		return // the laws speak of graphs that are there
+	}
+	c.checkKinds()
+	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
+		c.checkGraph(c.plan.Graphs[plane])
+	}
+	c.bind()
+	c.embed()
+	c.order()
+}
+
+// readConfig takes the one configuration file there is, or all defaults.
+func (c *compiler) readConfig() {
+	var found []string
+	for _, name := range ConfigFiles {
+		if _, there := c.src.Files[name]; there {
+			found = append(found, name)
+		}
+	}
+	if len(found) > 1 {
+		c.report.add(schema.Diagnostic{Severity: schema.Error, Path: found[1],
+			Message: "there is a configuration already: " + found[0], Hint: "keep one of them and remove the others"})
+		return
+	}
+	name, data := ConfigFiles[0], []byte(nil)
+	if len(found) == 1 {
+		name = found[0]
+		data = c.src.Files[name]
+	}
+	config, diags := loadConfig(name, data)
+	c.report.add(diags...)
+	if config == nil {
+		return
+	}
+	c.config = config
+	if len(found) == 1 {
+		c.inputs[name] = config.planDigest()
+	}
+}
+
+// readAssets unifies all workflow files with their definitions.
+func (c *compiler) readAssets() {
+	files := map[string][]byte{}
+	for name, data := range c.src.Files {
+		if IsInput(name) && isAsset(name) {
+			files[name] = data
+			c.inputs[name] = schema.DigestOf(data)
+		}
+	}
+	assets, diags := loadWorkflow(files)
+	c.report.add(diags...)
+	c.assets = assets
+}
+
+// chooseMode finds the wanted mode by id or alias.
+func (c *compiler) chooseMode() bool {
+	want, at, field := c.src.Mode, place{}, ""
+	if want == "" {
+		want, field = c.config.value.Runtime.DefaultMode, "runtime.default_mode"
+		at = c.config.at.value("runtime", "default_mode")
+	}
+	if id := c.assets.modeID(want); id != "" {
+		c.mode = c.assets.mode(id, &c.report)
+		return c.mode != nil
+	}
+	if at.path == "" {
+		at.path = "modes/"
+	}
+	names := c.assets.modeNames()
+	c.report.errorAt(at, "", field, fmt.Sprintf("there is no mode %q", want), choice(want, names))
+	return false
+}
+
+// takeGraphs puts the mode's graphs and the stage kinds they use into the plan.
+func (c *compiler) takeGraphs() bool {
+	for _, plane := range slices.Sorted(maps.Keys(c.mode.Graphs)) {
+		id := c.mode.Graphs[plane]
+		at := c.assets.at.value("modes", c.mode.ID, "graphs", plane)
+		if !c.assets.has("graphs", id) {
+			c.report.errorAt(at, subject("mode", c.mode.ID), "graphs."+plane,
+				fmt.Sprintf("there is no graph %q", id), choice(id, c.assets.ids("graphs")))
+			continue
+		}
+		graph := c.assets.graph(id, &c.report)
+		if graph == nil {
+			continue
+		}
+		if graph.Plane != plane {
+			c.report.errorAt(at, subject("mode", c.mode.ID), "graphs."+plane,
+				fmt.Sprintf("graph %q belongs to plane %q", id, graph.Plane), "")
+			continue
+		}
+		c.plan.Graphs[plane] = graph
+		for _, name := range slices.Sorted(maps.Keys(graph.Nodes)) {
+			c.takeKind(graph, name)
+		}
+	}
+	return len(c.plan.Graphs) > 0
+}
+
+func (c *compiler) takeKind(graph *schema.Graph, node string) {
+	id := graph.Nodes[node].Stage
+	if c.plan.Stages[id] != nil {
+		return
+	}
+	if !c.assets.has("stages", id) {
+		c.report.errorAt(c.assets.at.value("graphs", graph.ID, "nodes", node, "stage"), subject("graph", graph.ID), "nodes."+node,
+			fmt.Sprintf("there is no stage kind %q", id), choice(id, c.assets.ids("stages")))
+		return
+	}
+	if kind := c.assets.kind(id, &c.report); kind != nil {
+		c.plan.Stages[id] = kind
+	}
+}
+
+// order decides lanes and which plane comes first.
+func (c *compiler) order() {
+	for _, plane := range c.mode.PlaneOrder {
+		if c.plan.Graphs[plane] != nil {
+			c.plan.PlaneOrder = append(c.plan.PlaneOrder, plane)
+		}
+	}
+	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
+		if !slices.Contains(c.plan.PlaneOrder, plane) {
+			c.plan.PlaneOrder = append(c.plan.PlaneOrder, plane)
+		}
+		c.plan.Lanes[plane] = 1
+		for _, lanes := range []map[string]int{c.mode.Lanes, c.config.value.Runtime.Lanes} {
+			if n, ok := lanes[plane]; ok {
+				c.plan.Lanes[plane] = n
+			}
+		}
+	}
+	for _, planes := range c.mode.Exclusive {
+		here := slices.DeleteFunc(slices.Clone(planes), func(plane string) bool { return c.plan.Graphs[plane] == nil })
+		if len(here) > 1 {
+			c.plan.Exclusive = append(c.plan.Exclusive, here)
+		}
+	}
+	for _, plane := range slices.Sorted(maps.Keys(c.config.value.Runtime.Lanes)) {
+		if c.plan.Graphs[plane] == nil {
+			c.report.warnAt(c.config.at.name("runtime", "lanes", plane), "", "runtime.lanes."+plane,
+				fmt.Sprintf("mode %q has no plane %q", c.mode.ID, plane), "")
+		}
+	}
+}
+
+// Marshal writes a plan as canonical JSON: keys sorted, two blanks of indentation, one line end. Its digest
+// is the plan's identity.
+func Marshal(p *schema.Plan) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(p); err != nil {
+		panic(fmt.Sprintf("marshal plan: %v", err)) // plain values only
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,132 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"millrace/schema"
+)
+
+// report gathers diagnostics, each once.
+type report struct {
+	all  schema.Diagnostics
+	side map[string]bool // of assets that the plan does not use: shown, but no part of the plan
+}
+
+func (r *report) add(ds ...schema.Diagnostic) {
+	for _, d := range ds {
+		if !slices.Contains(r.all, d) {
+			r.all = append(r.all, d)
+		}
+	}
+}
+
+// aside adds what is wrong with an asset that the plan does not use: nothing depends on it now.
+func (r *report) aside(ds ...schema.Diagnostic) {
+	for _, d := range ds {
+		d.Severity = schema.Warning
+		if r.side == nil {
+			r.side = map[string]bool{}
+		}
+		r.side[d.String()] = true
+		r.add(d)
+	}
+}
+
+func (r *report) errorAt(at place, subject, field, message, hint string) {
+	r.add(schema.Diagnostic{Severity: schema.Error, Path: at.path, Line: at.line, Column: at.column,
+		Subject: subject, Field: field, Message: message, Hint: hint})
+}
+
+func (r *report) warnAt(at place, subject, field, message, hint string) {
+	r.add(schema.Diagnostic{Severity: schema.Warning, Path: at.path, Line: at.line, Column: at.column,
+		Subject: subject, Field: field, Message: message, Hint: hint})
+}
+
+func (r *report) failed() bool { return r.all.HasErrors() }
+
+// sorted is every diagnostic in the order of the files.
+func (r *report) sorted() schema.Diagnostics {
+	ds := slices.Clone(r.all)
+	slices.SortStableFunc(ds, func(a, b schema.Diagnostic) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+	return ds
+}
+
+// plan is what belongs into a plan that compiled: the warnings about what it is made of.
+func (r *report) plan() schema.Diagnostics {
+	return slices.DeleteFunc(r.sorted(), func(d schema.Diagnostic) bool { return r.side[d.String()] })
+}
+
+func subject(kind, id string) string { return fmt.Sprintf("%s %q", kind, id) }
+
+// choice is the hint for a name that is none of the known ones.
+func choice(got string, known []string) string {
+	if near := nearest(got, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	switch {
+	case len(known) == 0:
+		return "there are none yet"
+	case len(known) > 12:
+		return "there are " + strings.Join(known[:12], ", ") + ", …"
+	}
+	return "there are " + strings.Join(known, ", ")
+}
+
+// nearest is the known name that got was probably meant to be, or "".
+func nearest(got string, known []string) string {
+	best, least := "", 1+max(1, min(3, len(got)/3))
+	for _, name := range known {
+		if d := distance(strings.ToLower(got), strings.ToLower(name)); d < least {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance counts the edits that make b of a; swapping neighbours is one.
+func distance(a, b string) int {
+	s, t := []rune(a), []rune(b)
+	rows := make([][]int, len(s)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(t)+1)
+		rows[i][0] = i
+	}
+	for j := range t {
+		rows[0][j+1] = j + 1
+	}
+	for i := range s {
+		for j := range t {
+			change := 1
+			if s[i] == t[j] {
+				change = 0
+			}
+			d := min(rows[i][j+1]+1, rows[i+1][j]+1, rows[i][j]+change)
+			if i > 0 && j > 0 && s[i] == t[j-1] && s[i-1] == t[j] {
+				d = min(d, rows[i-1][j-1]+1)
+			}
+			rows[i+1][j+1] = d
+		}
+	}
+	return rows[len(s)][len(t)]
+}
+
+func joined(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "." + b
+}
+
+// sprintf leaves text without verbs alone.
+func sprintf(format string, args []any) string {
+	if len(args) == 0 {
+		return format
+	}
+	return fmt.Sprintf(format, args...)
+}

@@ -1,0 +1,410 @@
+package compile
+
+import (
+	"encoding/json"
+	"maps"
+	"path"
+	"slices"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/build"
+	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/format"
+	"cuelang.org/go/cue/parser"
+
+	"millrace/schema"
+)
+
+// Where diagnostics of CUE place the definitions.
+const (
+	workflowFile = "schema/workflow.cue"
+	configFile   = "schema/config.cue"
+	packageName  = "millrace"
+)
+
+// The maps that workflow files add to, and the definition of an entry of each.
+var sections = map[string]string{"stages": "#StageKind", "graphs": "#Graph", "modes": "#Mode", "families": "#Family"}
+
+// A Mode is a choice of graphs and of who runs their stages.
+type Mode struct {
+	ID          string                       `json:"id"`
+	Description string                       `json:"description,omitempty"`
+	Aliases     []string                     `json:"aliases,omitempty"`
+	Graphs      map[string]string            `json:"graphs"` // by plane
+	Runner      string                       `json:"runner,omitempty"`
+	Runners     map[string]schema.Runner     `json:"runners,omitempty"`
+	Stages      map[string]ModeStage         `json:"stages,omitempty"`
+	Models      map[string]schema.ModelAlias `json:"model_aliases,omitempty"`
+	Assignment  schema.ModelAssignment       `json:"model_assignment,omitzero"`
+	Lanes       map[string]int               `json:"lanes,omitempty"`
+	Exclusive   [][]string                   `json:"exclusive"`
+	PlaneOrder  []string                     `json:"plane_order"`
+}
+
+// A ModeStage overrides one stage kind within a mode.
+type ModeStage struct {
+	Entrypoint string   `json:"entrypoint,omitempty"`
+	Skills     []string `json:"skills,omitempty"`
+	Runner     string   `json:"runner,omitempty"`
+	Model      Choice   `json:"model,omitzero"`
+	Thinking   Choice   `json:"thinking_level,omitzero"`
+	Permission string   `json:"permission,omitempty"`
+}
+
+// A Choice is text that may also be null: the adapter's default, whatever weaker sources say.
+type Choice struct {
+	Made bool
+	Text string
+}
+
+// UnmarshalJSON reads text or null.
+func (c *Choice) UnmarshalJSON(data []byte) error {
+	c.Made = true
+	return json.Unmarshal(data, &c.Text) // null leaves it empty
+}
+
+// MarshalJSON writes text or null.
+func (c Choice) MarshalJSON() ([]byte, error) {
+	if c.Text == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(c.Text)
+}
+
+// workflow is the unified package of all workflow files.
+type workflow struct {
+	value  cue.Value
+	at     *places
+	syntax []*ast.File // operator's and shipped files, by name
+}
+
+// loadWorkflow unifies the files with the definitions. Nil when CUE cannot read them as one package.
+func loadWorkflow(files map[string][]byte) (*workflow, schema.Diagnostics) {
+	w := &workflow{at: newPlaces("modes/")}
+	var ds schema.Diagnostics
+	inst := build.NewContext().NewInstance("", nil)
+	for _, f := range []*ast.File{definitions(workflowFile, schema.WorkflowCUE), definitions(configFile, schema.ConfigCUE)} {
+		if err := inst.AddSyntax(f); err != nil {
+			panic("load definitions: " + err.Error()) // they are part of the program
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f, err := parser.ParseFile(name, files[name], parser.ParseComments)
+		if err != nil {
+			ds = append(ds, syntaxErrors(name, err)...)
+			continue
+		}
+		if got := f.PackageName(); got != packageName {
+			ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: name, Line: 1, Column: 1,
+				Message: "the file does not belong to package " + packageName,
+				Hint:    "begin it with the line: package " + packageName})
+			continue
+		}
+		ds = append(ds, topLevel(f)...)
+		if err := inst.AddSyntax(f); err != nil {
+			ds = append(ds, syntaxErrors(name, err)...)
+			continue
+		}
+		w.at.addFile(f)
+		w.syntax = append(w.syntax, f)
+	}
+	if err := inst.Complete(); err != nil {
+		return nil, append(ds, syntaxErrors("", err)...)
+	}
+	w.value = cuecontext.New().BuildInstance(inst)
+	if inst.Err != nil {
+		return nil, append(ds, syntaxErrors("", inst.Err)...)
+	}
+	if ds.HasErrors() {
+		return nil, ds
+	}
+	return w, ds
+}
+
+func definitions(name string, data []byte) *ast.File {
+	f, err := parser.ParseFile(name, data)
+	if err != nil {
+		panic("parse definitions: " + err.Error())
+	}
+	return f
+}
+
+// syntaxErrors are CUE's own words for files that it cannot read at all.
+func syntaxErrors(file string, err error) schema.Diagnostics {
+	var ds schema.Diagnostics
+	for _, e := range errors.Errors(err) {
+		at := written([]errors.Error{e})
+		if at.path == "" {
+			at.path = file
+		}
+		text, args := e.Msg()
+		ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: at.path, Line: at.line, Column: at.column,
+			Message: sprintf(text, args)})
+	}
+	return ds
+}
+
+// topLevel refuses fields that would be read by nobody.
+func topLevel(f *ast.File) schema.Diagnostics {
+	var ds schema.Diagnostics
+	known := slices.Sorted(maps.Keys(sections))
+	for _, decl := range f.Decls {
+		field, ok := decl.(*ast.Field)
+		if !ok {
+			continue
+		}
+		name, _, err := ast.LabelName(field.Label)
+		if err != nil || name[0] == '#' || name[0] == '_' || sections[name] != "" {
+			continue
+		}
+		at := placeOf(field.Label.Pos())
+		ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: at.path, Line: at.line, Column: at.column, Field: name,
+			Message: "nothing reads this field", Hint: choice(name, known) + " (or begin its name with _ or #)"})
+	}
+	return ds
+}
+
+// ids lists the entries of a section, sorted.
+func (w *workflow) ids(section string) []string {
+	var ids []string
+	fields, err := w.value.LookupPath(cue.ParsePath(section)).Fields()
+	if err != nil {
+		return nil
+	}
+	for fields.Next() {
+		ids = append(ids, fields.Selector().Unquoted())
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (w *workflow) has(section, id string) bool { return w.lookup(section, id).Exists() }
+
+func (w *workflow) lookup(path ...string) cue.Value {
+	sels := make([]cue.Selector, len(path))
+	for i, name := range path {
+		sels[i] = cue.Str(name)
+	}
+	return w.value.LookupPath(cue.MakePath(sels...))
+}
+
+// entry checks one entry of a section and reads it into a Go value; it reports whether it could.
+func (w *workflow) entry(section, kind, id string, into any, r *report) bool {
+	v := w.lookup(section, id)
+	sub := subtree{v, w.value.LookupPath(cue.ParsePath(sections[section])), []string{section, id}, w.at, subject(kind, id)}
+	if ds := sub.explain(); len(ds) > 0 {
+		r.add(ds...)
+		return false
+	}
+	return w.decode(v, into, sub, r)
+}
+
+func (w *workflow) decode(v cue.Value, into any, sub subtree, r *report) bool {
+	data, err := v.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		r.errorAt(w.at.name(sub.root...), sub.subject, "", "cannot be read: "+err.Error(), "")
+	}
+	return err == nil
+}
+
+// families reads every family: intake needs those that no graph uses as well.
+func (w *workflow) families(r *report) map[string]*schema.Family {
+	all := map[string]*schema.Family{}
+	for _, id := range w.ids("families") {
+		f := new(schema.Family)
+		if w.entry("families", "family", id, f, r) {
+			f.Source = w.definition(f.Definition)
+			all[id] = f
+		}
+	}
+	return all
+}
+
+// definition is the CUE text of a definition that a workflow file brings, with the other definitions of that
+// file, which it may need; "" when no file brings it, because it is built in.
+func (w *workflow) definition(name string) string {
+	for _, f := range w.syntax {
+		var decls []ast.Decl
+		found := false
+		for _, decl := range f.Decls {
+			field, ok := decl.(*ast.Field)
+			if !ok {
+				if _, isImport := decl.(*ast.ImportDecl); isImport {
+					decls = append(decls, decl)
+				}
+				continue
+			}
+			label, _, err := ast.LabelName(field.Label)
+			if err != nil || label[0] != '#' && label[0] != '_' {
+				continue
+			}
+			found = found || label == name
+			decls = append(decls, decl)
+		}
+		if !found {
+			continue
+		}
+		text, err := format.Node(&ast.File{Decls: decls})
+		if err == nil {
+			return string(text)
+		}
+	}
+	return ""
+}
+
+// kind reads a stage kind.
+func (w *workflow) kind(id string, r *report) *schema.StageKind {
+	var raw struct {
+		schema.StageKind
+		Writes map[string]schema.Artifact `json:"writes"`
+	}
+	if !w.entry("stages", "stage kind", id, &raw, r) {
+		return nil
+	}
+	kind := raw.StageKind
+	if fields, err := w.lookup("stages", id, "writes").Fields(); err == nil {
+		for fields.Next() { // in the order in which they were written
+			a := raw.Writes[fields.Selector().Unquoted()]
+			a.Name = fields.Selector().Unquoted()
+			kind.Writes = append(kind.Writes, a)
+		}
+	}
+	return &kind
+}
+
+// graph reads a graph. Edges may be written as the name they lead to.
+func (w *workflow) graph(id string, r *report) *schema.Graph {
+	var raw struct {
+		schema.Graph
+		Nodes map[string]*rawNode `json:"nodes"`
+		Ends  map[string]*rawEnd  `json:"ends"`
+	}
+	if !w.entry("graphs", "graph", id, &raw, r) {
+		return nil
+	}
+	graph, whole := raw.Graph, true
+	edge := func(path ...string) *schema.Edge {
+		e := w.edge(id, append([]string{"graphs", id}, path...), r)
+		whole = whole && e != nil
+		return e
+	}
+	graph.Nodes, graph.Ends = map[string]*schema.Node{}, map[string]*schema.End{}
+	for _, name := range slices.Sorted(maps.Keys(raw.Nodes)) {
+		node := raw.Nodes[name].Node
+		node.On = map[string]*schema.Edge{}
+		for _, outcome := range slices.Sorted(maps.Keys(raw.Nodes[name].On)) {
+			node.On[outcome] = edge("nodes", name, "on", outcome)
+		}
+		graph.Nodes[name] = &node
+	}
+	for _, name := range slices.Sorted(maps.Keys(raw.Ends)) {
+		end := raw.Ends[name].End
+		if raw.Ends[name].Gate != nil {
+			end.Gate = edge("ends", name, "gate")
+		}
+		graph.Ends[name] = &end
+	}
+	if !whole {
+		return nil
+	}
+	return &graph
+}
+
+type rawNode struct {
+	schema.Node
+	On map[string]json.RawMessage `json:"on"`
+}
+
+type rawEnd struct {
+	schema.End
+	Gate json.RawMessage `json:"gate"`
+}
+
+// edge reads one edge: the name it leads to, or an #Edge.
+func (w *workflow) edge(graph string, path []string, r *report) *schema.Edge {
+	v, e := w.lookup(path...), new(schema.Edge)
+	if v.IncompleteKind() == cue.StringKind {
+		e.To, _ = v.String()
+		return e
+	}
+	def := w.value.LookupPath(cue.ParsePath("#Edge"))
+	sub := subtree{v.Unify(def), def, path, w.at, subject("graph", graph)}
+	ds := sub.explain()
+	for i := range ds { // an edge is named by its place in the graph
+		ds[i].Field = path[2] + "." + joined(fieldName(path[3:]), ds[i].Field)
+	}
+	if r.add(ds...); len(ds) > 0 || !w.decode(sub.value, e, sub, r) {
+		return nil
+	}
+	return e
+}
+
+// mode reads a mode.
+func (w *workflow) mode(id string, r *report) *Mode {
+	m := new(Mode)
+	if !w.entry("modes", "mode", id, m, r) {
+		return nil
+	}
+	return m
+}
+
+// modeID finds a mode by its id or an alias.
+func (w *workflow) modeID(name string) string {
+	if w.has("modes", name) {
+		return name
+	}
+	for _, id := range w.ids("modes") {
+		if slices.Contains(w.aliases(id), name) {
+			return id
+		}
+	}
+	return ""
+}
+
+func (w *workflow) aliases(mode string) []string {
+	var aliases []string
+	if err := w.lookup("modes", mode, "aliases").Decode(&aliases); err != nil {
+		return nil // none, or reported with the mode
+	}
+	return aliases
+}
+
+func (w *workflow) modeNames() []string {
+	names := w.ids("modes")
+	for _, id := range w.ids("modes") {
+		names = append(names, w.aliases(id)...)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Modes reads every mode of a workspace, by id, for people to choose from.
+func Modes(files map[string][]byte) ([]*Mode, schema.Diagnostics) {
+	var r report
+	assets := map[string][]byte{}
+	for name, data := range files {
+		if IsInput(name) && isAsset(name) {
+			assets[name] = data
+		}
+	}
+	w, ds := loadWorkflow(assets)
+	r.add(ds...)
+	if w == nil {
+		return nil, r.sorted()
+	}
+	var modes []*Mode
+	for _, id := range w.ids("modes") {
+		if m := w.mode(id, &r); m != nil {
+			modes = append(modes, m)
+		}
+	}
+	return modes, r.sorted()
+}
+
+// skillFolder is where the files of a skill lie.
+func skillFolder(skill string) string { return path.Dir(skill) + "/" }
