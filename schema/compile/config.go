@@ -64,7 +64,7 @@ func loadConfig(name string, data []byte) (*configuration, schema.Diagnostics) {
 	}
 	sub := subtree{def.Unify(written), def, nil, c.at, ""}
 	if ds := sub.explain(); len(ds) > 0 {
-		return nil, ds
+		return nil, sorted(ds)
 	}
 	bytes, err := sub.value.MarshalJSON()
 	if err == nil {

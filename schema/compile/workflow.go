@@ -10,7 +10,6 @@ import (
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
 	"cuelang.org/go/cue/cuecontext"
-	"cuelang.org/go/cue/errors"
 	"cuelang.org/go/cue/format"
 	"cuelang.org/go/cue/parser"
 
@@ -124,26 +123,11 @@ func loadWorkflow(files map[string][]byte) (*workflow, schema.Diagnostics) {
 }
 
 func definitions(name string, data []byte) *ast.File {
-	f, err := parser.ParseFile(name, data)
+	f, err := parser.ParseFile(name, data, parser.ParseComments) // comments are hints
 	if err != nil {
 		panic("parse definitions: " + err.Error())
 	}
 	return f
-}
-
-// syntaxErrors are CUE's own words for files that it cannot read at all.
-func syntaxErrors(file string, err error) schema.Diagnostics {
-	var ds schema.Diagnostics
-	for _, e := range errors.Errors(err) {
-		at := written([]errors.Error{e})
-		if at.path == "" {
-			at.path = file
-		}
-		text, args := e.Msg()
-		ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: at.path, Line: at.line, Column: at.column,
-			Message: sprintf(text, args)})
-	}
-	return ds
 }
 
 // topLevel refuses fields that would be read by nobody.
