@@ -60,9 +60,16 @@ func words(errs []errors.Error, path []string) (message, hint string, at place) 
 				open = true // any other text will do
 			}
 		case strings.Contains(text, "incompatible list lengths"):
-			return "needs at least one entry", "", place{}
+			if strings.Contains(text, "(0 and ") || strings.Contains(text, " and 0)") {
+				return "needs at least one entry", "", place{}
+			}
+			return "is a list of another length in another place", "one field has one value, so change it where it was first written", at
 		case strings.HasPrefix(text, "conflicting values "):
 			got, want := second, first
+			if other := elsewhere(e); other.line > 0 {
+				return fmt.Sprintf("is %s here and %s in %s:%d:%d", want, got, other.path, other.line, other.column),
+					"one field has one value, so change it where it was first written", at
+			}
 			if got != "" {
 				choices = append(choices, want)
 				message = fmt.Sprintf("%s is not one of the values it may have", got)
@@ -95,6 +102,24 @@ func sides(e errors.Error) (definition, value string) {
 		a, b = b, a
 	}
 	return a, b
+}
+
+// elsewhere is the second of two places of the operator's that contradict each other; none when the
+// definition is one of the sides.
+func elsewhere(e errors.Error) place {
+	var places []place
+	for _, pos := range e.InputPositions() {
+		if isDefinition(pos.Filename()) {
+			break // what follows is how the definition came to be asked
+		}
+		if at := placeOf(pos); !slices.Contains(places, at) {
+			places = append(places, at)
+		}
+	}
+	if len(places) < 2 {
+		return place{}
+	}
+	return places[1]
 }
 
 func isDefinition(file string) bool { return file == workflowFile || file == configFile }
