@@ -125,7 +125,18 @@ func (b binder) node(name string, n *schema.Node) {
 	set("runner", &n.Runner, first(said(config.Runner, inConfig("runner")), said(mode.Runner, inMode),
 		said(b.mode.Runner, "mode "+b.mode.ID), said(n.Runner, inGraph),
 		said(b.config.value.Runners.Default, b.config.from("runners", "default_runner"))))
-	runner := b.runner(n.Runner, n.From["runner"])
+	at := b.config.at.value("runners", "default_runner")
+	switch {
+	case config.Runner != "":
+		at = b.config.at.value("stages", stage, "runner")
+	case mode.Runner != "":
+		at = b.assets.at.value("modes", b.mode.ID, "stages", stage, "runner")
+	case b.mode.Runner != "":
+		at = b.assets.at.value("modes", b.mode.ID, "runner")
+	case strings.HasPrefix(n.From["runner"], inGraph):
+		at = b.assets.at.value("graphs", b.graph.ID, "nodes", name, "runner")
+	}
+	runner := b.runner(n.Runner, n.From["runner"], at)
 	if runner == nil {
 		return
 	}
@@ -175,7 +186,7 @@ func (b binder) duration(n *schema.Node, field string, config schema.Duration, i
 }
 
 // runner finds a runner by name, the workspace's before the mode's, and puts it into the plan.
-func (b binder) runner(name, from string) *schema.Runner {
+func (b binder) runner(name, from string, named place) *schema.Runner {
 	if r := b.plan.Runners[name]; r != nil {
 		return r
 	}
@@ -188,7 +199,7 @@ func (b binder) runner(name, from string) *schema.Runner {
 	if !found {
 		names := append(slices.Collect(maps.Keys(b.config.value.Runners.Named)), slices.Collect(maps.Keys(b.mode.Runners))...)
 		slices.Sort(names)
-		b.report.errorAt(b.config.at.name("runners"), "", "", fmt.Sprintf("there is no runner %q, which %s names", name, from), choice(name, names))
+		b.report.errorAt(named, "", "", fmt.Sprintf("there is no runner %q, which %s names", name, from), choice(name, names))
 		return nil
 	}
 	if runner.Name = name; runner.Adapter == "command" && len(runner.Run) == 0 {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"millrace/schema"
@@ -85,6 +86,12 @@ func Compile(src Source) Result {
 		c.plan.Warnings = c.report.plan()
 		r.Plan, r.Bytes = c.plan, Marshal(c.plan)
 		r.Digest = schema.DigestOf(r.Bytes)
+		return r
+	}
+	for name, data := range src.Files { // whatever it is that has to change
+		if IsInput(name) && r.Inputs[name] == "" {
+			r.Inputs[name] = schema.DigestOf(data)
+		}
 	}
 	return r
 }
@@ -119,6 +126,33 @@ func (c *compiler) run() {
 	c.bind()
 	c.embed()
 	c.order()
+	c.lookAside()
+}
+
+// lookAside notes the workflow files that the plan was made from, and checks what it does not use: a mistake
+// there is shown and stops nobody.
+func (c *compiler) lookAside() {
+	used := []part{{"modes", c.mode.ID}, {"families", ""}}
+	for _, graph := range c.plan.Graphs {
+		used = append(used, part{"graphs", graph.ID})
+	}
+	for id := range c.plan.Stages {
+		used = append(used, part{"stages", id})
+	}
+	for _, name := range c.assets.uses(used) {
+		c.inputs[name] = schema.DigestOf(c.src.Files[name])
+	}
+	var r report
+	for _, id := range c.assets.ids("modes") {
+		c.assets.mode(id, &r)
+	}
+	for _, id := range c.assets.ids("graphs") {
+		c.assets.graph(id, &r)
+	}
+	for _, id := range c.assets.ids("stages") {
+		c.assets.kind(id, &r)
+	}
+	c.report.aside(slices.DeleteFunc(r.all, func(d schema.Diagnostic) bool { return slices.Contains(c.report.all, d) })...)
 }
 
 // readConfig takes the one configuration file there is, or all defaults.
@@ -156,7 +190,6 @@ func (c *compiler) readAssets() {
 	for name, data := range c.src.Files {
 		if IsInput(name) && isAsset(name) {
 			files[name] = data
-			c.inputs[name] = schema.DigestOf(data)
 		}
 	}
 	assets, diags := loadWorkflow(files)
@@ -171,6 +204,7 @@ func (c *compiler) chooseMode() bool {
 		want, field = c.config.value.Runtime.DefaultMode, "runtime.default_mode"
 		at = c.config.at.value("runtime", "default_mode")
 	}
+	c.checkAliases()
 	if id := c.assets.modeID(want); id != "" {
 		c.mode = c.assets.mode(id, &c.report)
 		return c.mode != nil
@@ -181,6 +215,23 @@ func (c *compiler) chooseMode() bool {
 	names := c.assets.modeNames()
 	c.report.errorAt(at, "", field, fmt.Sprintf("there is no mode %q", want), choice(want, names))
 	return false
+}
+
+// checkAliases: a name means one mode.
+func (c *compiler) checkAliases() {
+	owner := map[string]string{}
+	for _, id := range c.assets.ids("modes") {
+		owner[id] = id
+	}
+	for _, id := range c.assets.ids("modes") {
+		for i, alias := range c.assets.aliases(id) {
+			if other := owner[alias]; other != "" {
+				c.report.errorAt(c.assets.at.value("modes", id, "aliases", strconv.Itoa(i)), subject("mode", id), fieldName([]string{"aliases", strconv.Itoa(i)}),
+					fmt.Sprintf("%q means mode %q already", alias, other), "")
+			}
+			owner[alias] = id
+		}
+	}
 }
 
 // takeGraphs puts the mode's graphs and the stage kinds they use into the plan.

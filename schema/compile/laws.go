@@ -44,8 +44,10 @@ func (c *compiler) checkKinds() {
 		for _, outcome := range slices.Sorted(maps.Keys(kind.Gate)) {
 			falls := kind.Gate[outcome]
 			switch {
-			case kind.Outcomes[outcome] == nil || outcome == schema.OutcomeBlocked:
-				say(fmt.Sprintf("%s cannot be gated: it is no outcome of the stage, or BLOCKED", outcome), choice(outcome, outcomes(kind)), "gate", outcome)
+			case kind.Outcomes[outcome] == nil:
+				say(fmt.Sprintf("the stage never ends with %s", outcome), choice(outcome, outcomes(kind)), "gate", outcome)
+			case outcome == schema.OutcomeBlocked:
+				say("BLOCKED cannot be gated: it says already that the work is not done", "", "gate", outcome)
 			case kind.Outcomes[falls] == nil:
 				say(fmt.Sprintf("the stage never ends with %s", falls), choice(falls, outcomes(kind)), "gate", outcome)
 			case kind.Gate[falls] != "":

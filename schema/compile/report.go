@@ -47,9 +47,11 @@ func (r *report) warnAt(at place, subject, field, message, hint string) {
 
 func (r *report) failed() bool { return r.all.HasErrors() }
 
-// sorted is every diagnostic in the order of the files.
-func (r *report) sorted() schema.Diagnostics {
-	ds := slices.Clone(r.all)
+func (r *report) sorted() schema.Diagnostics { return sorted(r.all) }
+
+// sorted brings diagnostics into the order of the files.
+func sorted(ds schema.Diagnostics) schema.Diagnostics {
+	ds = slices.Clone(ds)
 	slices.SortStableFunc(ds, func(a, b schema.Diagnostic) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
@@ -121,12 +123,4 @@ func joined(a, b string) string {
 		return a
 	}
 	return a + "." + b
-}
-
-// sprintf leaves text without verbs alone.
-func sprintf(format string, args []any) string {
-	if len(args) == 0 {
-		return format
-	}
-	return fmt.Sprintf(format, args...)
 }

@@ -1,0 +1,282 @@
+package compile_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/schema"
+	"millrace/schema/compile"
+)
+
+// who is the part of a node that says who runs it, and where that came from.
+type who struct{ runner, model, thinking, permission string }
+
+func whoRuns(n *schema.Node) who { return who{n.Runner, n.Model, n.Thinking, n.Permission} }
+
+// layers are all sources of a node's bindings, the strongest first; each case takes one more away.
+var layers = []struct {
+	name         string
+	config, mode string // lines of millrace.cue and of the mode
+	graph        string
+	want         who
+	from         who
+}{
+	{
+		name:   "stages.<stage>",
+		config: `stages: checker: {runner: "r1", model: "m1", thinking_level: "t1", permission: "basic", timeout: "5m", stall_timeout: "1m", max_turns: 9}`,
+		want:   who{"r1", "m1", "t1", "basic"},
+		from: who{"stages.checker.runner in millrace.cue", "stages.checker.model in millrace.cue",
+			"stages.checker.thinking_level in millrace.cue", "stages.checker.permission in millrace.cue"},
+	},
+	{
+		name:   "workspace by_stage",
+		config: `model_assignment: by_stage: checker: "w_stage"`,
+		mode:   `stages: checker: {runner: "r2", permission: "elevated"}`,
+		want:   who{"r2", "m2", "t2", "elevated"},
+		from: who{"mode mine, stages.checker", "alias w_stage by model_assignment.by_stage.checker in millrace.cue",
+			"alias w_stage by model_assignment.by_stage.checker in millrace.cue", "mode mine, stages.checker"},
+	},
+	{
+		name:   "workspace by_loop",
+		config: `model_assignment: by_loop: execution: "w_loop"`,
+		mode:   `runner: "r3"`,
+		graph:  `permission: "basic"`,
+		want:   who{"r3", "m3", "t3", "basic"},
+		from: who{"mode mine", "alias w_loop by model_assignment.by_loop.execution in millrace.cue",
+			"alias w_loop by model_assignment.by_loop.execution in millrace.cue", "graph mine, nodes.checker"},
+	},
+	{
+		name:   "the mode's stage map",
+		config: `runners: r4: permission_by_stage: checker: "elevated"`,
+		mode:   `stages: checker: {model: "m4", thinking_level: "t4"}`,
+		graph:  `runner: "r4"`,
+		want:   who{"r4", "m4", "t4", "elevated"},
+		from:   who{"graph mine, nodes.checker", "mode mine, stages.checker", "mode mine, stages.checker", "runner r4, permission_by_stage"},
+	},
+	{
+		name:   "mode by_stage",
+		config: `runners: default_runner: "r5"`,
+		mode:   `model_assignment: by_stage: checker: "m_stage"`,
+		want:   who{"r5", "m5", "t5", "basic"},
+		from: who{"runners.default_runner in millrace.cue", "alias m_stage by mode mine, model_assignment.by_stage.checker",
+			"alias m_stage by mode mine, model_assignment.by_stage.checker", "runner r5, permission_by_model"},
+	},
+	{
+		name: "mode by_loop",
+		mode: `model_assignment: by_loop: execution: "m_loop"`,
+		want: who{"codex_cli", "m6", "t6", "basic"},
+		from: who{"runners.default_runner (default)", "alias m_loop by mode mine, model_assignment.by_loop.execution",
+			"alias m_loop by mode mine, model_assignment.by_loop.execution", "runner codex_cli"},
+	},
+	{
+		name: "mode default",
+		mode: `model_assignment: default: "m_all"`,
+		want: who{"codex_cli", "m7", "t7", "basic"},
+		from: who{"runners.default_runner (default)", "alias m_all by mode mine, model_assignment.default",
+			"alias m_all by mode mine, model_assignment.default", "runner codex_cli"},
+	},
+	{
+		name:  "graph node",
+		graph: `model: "m8", thinking_level: "t8"`,
+		want:  who{"codex_cli", "m8", "t8", "basic"},
+		from:  who{"runners.default_runner (default)", "graph mine, nodes.checker", "graph mine, nodes.checker", "runner codex_cli"},
+	},
+	{
+		name:   "workspace default",
+		config: `model_assignment: default: "w_all"`,
+		want:   who{"codex_cli", "m9", "t9", "basic"},
+		from: who{"runners.default_runner (default)", "alias w_all by model_assignment.default in millrace.cue",
+			"alias w_all by model_assignment.default in millrace.cue", "runner codex_cli"},
+	},
+	{
+		name:   "the runner's own",
+		config: `runners: codex_cli: {model: "m10", permission: "basic"}`,
+		want:   who{"codex_cli", "m10", "", "basic"},
+		from:   who{"runners.default_runner (default)", "runner codex_cli", "", "runner codex_cli"},
+	},
+	{
+		name: "the adapter's default",
+		want: who{"codex_cli", "", "", "maximum"},
+		from: who{"runners.default_runner (default)", "", "", "default"},
+	},
+}
+
+// always is what every case needs: the names that the layers use.
+const always = `
+runtime: default_mode: "mine"
+runners: {r1: adapter: "codex_cli", r2: adapter: "codex_cli", r3: adapter: "codex_cli", r4: adapter: "codex_cli"}
+runners: r5: {adapter: "codex_cli", permission_by_model: m5: "basic", permission: "elevated"}
+model_aliases: {
+	w_stage: {model: "m2", thinking_level: "t2"}
+	w_loop: codex_cli: {model: "m3", thinking_level: "t3"}
+	w_all: {model: "other", codex_cli: {model: "m9", thinking_level: "t9"}}
+}
+`
+
+func layered(skip int) map[string]string {
+	config, mode, graph := always, "", ""
+	for _, layer := range layers[skip:] {
+		config += layer.config + "\n"
+		mode += layer.mode + "\n"
+		graph += layer.graph + "\n"
+	}
+	return map[string]string{
+		"millrace.cue": config,
+		"modes/mine.cue": `package millrace
+modes: mine: graphs: execution: "mine"
+modes: mine: model_aliases: {
+	m_stage: {model: "m5", thinking_level: "t5"}
+	m_loop: {model: "m6", thinking_level: "t6"}
+	m_all: {model: "m7", thinking_level: "t7"}
+}
+modes: mine: {
+` + mode + "}\n",
+		"graphs/mine.cue": `package millrace
+graphs: mine: {
+	for k, v in graphs["execution.standard"] if k != "id" && k != "nodes" {(k): v}
+	nodes: graphs["execution.standard"].nodes
+	nodes: checker: {
+` + graph + "\n}\n}\n",
+	}
+}
+
+func TestWhoDecides(t *testing.T) {
+	for i, layer := range layers {
+		t.Run(layer.name, func(t *testing.T) {
+			r := mustCompile(t, compile.Source{Files: with(layered(i))})
+			n := r.Plan.Node("execution", "checker")
+			if got := whoRuns(n); got != layer.want {
+				t.Errorf("got %+v, want %+v", got, layer.want)
+			}
+			if got := (who{n.From["runner"], n.From["model"], n.From["thinking_level"], n.From["permission"]}); got != layer.from {
+				t.Errorf("from %+v,\nwant %+v", got, layer.from)
+			}
+			if r.Plan.Runners[n.Runner].Adapter != "codex_cli" {
+				t.Error("the plan lacks the runner")
+			}
+		})
+	}
+}
+
+func TestLimitsOfAStage(t *testing.T) {
+	n := mustCompile(t, compile.Source{Files: with(layered(0))}).Plan.Node("execution", "checker")
+	if time.Duration(n.Timeout) != 5*time.Minute || time.Duration(n.Stall) != time.Minute || n.MaxTurns != 9 ||
+		n.From["timeout"] != "stages.checker.timeout in millrace.cue" {
+		t.Errorf("%+v", n)
+	}
+	n = mustCompile(t, compile.Source{Files: with(layered(1))}).Plan.Node("execution", "checker")
+	if time.Duration(n.Timeout) != time.Hour || time.Duration(n.Stall) != 10*time.Minute || n.MaxTurns != 0 || n.From["timeout"] != "default" {
+		t.Errorf("%+v", n)
+	}
+}
+
+// TestNullTakesTheAdaptersDefault: a mode may ask for no model at all, whatever weaker sources say.
+func TestNullTakesTheAdaptersDefault(t *testing.T) {
+	files := layered(6)
+	files["modes/mine.cue"] += `modes: mine: stages: checker: {model: null, thinking_level: null}` + "\n"
+	n := mustCompile(t, compile.Source{Files: with(files)}).Plan.Node("execution", "checker")
+	if n.Model != "" || n.Thinking != "" || n.From["model"] != "mode mine, stages.checker" {
+		t.Errorf("%q %q %v", n.Model, n.Thinking, n.From)
+	}
+}
+
+func TestWarningsOfAPlan(t *testing.T) {
+	r := mustCompile(t, compile.Source{Files: with(map[string]string{"millrace.cue": `
+runtime: {default_mode: "standard", lanes: planing: 2}
+stages: chekcer: timeout: "5m"
+budgets: fix_cycles_count: 3
+model_assignment: {default: "fst", by_stage: {builder: "claude", integrator: "nobody"}}
+model_aliases: claude: claude_code: model: "c"
+`})})
+	want := `millrace.cue:2:44: warning: runtime.lanes.planing: mode "standard" has no plane "planing"
+millrace.cue:3:9: warning: stages.chekcer: there is no such stage kind
+  did you mean "checker"?
+millrace.cue:4:10: warning: budgets.fix_cycles_count: no graph of mode "standard" counts this
+  did you mean "fix_cycle_count"?
+millrace.cue:5:29: warning: model_assignment: there is no model alias "fst", so nothing is assigned
+  did you mean "fast"?
+millrace.cue:5:56: warning: model_assignment: model alias "claude" says nothing for the adapter codex_cli, so nothing is assigned
+  add model_aliases: claude: codex_cli: {model: …}`
+	if got := r.Diags.Error(); got != want {
+		t.Errorf("says\n%s", got)
+	}
+	if !slices.Equal(r.Plan.Warnings, r.Diags) {
+		t.Error("the plan does not carry its warnings")
+	}
+}
+
+// TestMistakesAside: what the plan does not use is warned about and changes nothing.
+func TestMistakesAside(t *testing.T) {
+	before := mustCompile(t, compile.Source{Mode: "standard", Files: with(nil)})
+	after := mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{
+		"modes/mine.cue":        "package millrace\nmodes: mine: {graphs: execution: \"nowhere\", runer: \"x\"}\n",
+		"graphs/mine.cue":       "package millrace\ngraphs: mine: plane: \"execution\"\n",
+		"stages/mine.cue":       "package millrace\nstages: mine: plane: 3\n",
+		"entrypoints/unused.md": "text\n", "skills/unused/SKILL.md": "text\n", "graphs/notes.txt": "no CUE", "graphs/.mine.cue.swp": "no CUE",
+	})})
+	if after.Digest != before.Digest {
+		t.Errorf("another plan:\n%s", strings.Join(compile.Diff(before.Plan, after.Plan), "\n"))
+	}
+	if len(after.Diags) < 3 || after.Diags.HasErrors() {
+		t.Errorf("says %v", after.Diags)
+	}
+}
+
+func TestInputs(t *testing.T) {
+	r := mustCompile(t, compile.Source{Files: with(map[string]string{
+		"millrace.yaml":  "runtime: {default_mode: default_codex_integrated}\n",
+		"graphs/own.cue": "package millrace\n_unused: 1\n",
+	})})
+	got := slices.Sorted(maps.Keys(r.Inputs))
+	want := []string{"families/incident.cue", "families/learning_request.cue", "families/probe.cue", "families/spec.cue", "families/task.cue",
+		"graphs/execution.standard.cue", "graphs/execution.with_integrator.cue", "graphs/own.cue", "millrace.yaml", "modes/codex.cue", "stages/execution.cue"}
+	for _, stage := range []string{"builder", "checker", "consultant", "doublechecker", "fixer", "integrator", "troubleshooter", "updater"} {
+		want = append(want, "entrypoints/execution/"+stage+".md", "skills/stage/execution/"+stage+"-core/SKILL.md")
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("inputs are\n%s", strings.Join(got, "\n"))
+	}
+	for name := range r.Inputs {
+		if !compile.IsInput(name) {
+			t.Errorf("%s is an input, and IsInput does not know it", name)
+		}
+	}
+	for _, name := range []string{"intake/tasks/a.md", "state/control.json", "modes/x.yaml", "graphs/.x.cue", "graphs/x.cue~", "entrypoints/x.txt", "outline.md", "millrace.yml"} {
+		if compile.IsInput(name) {
+			t.Errorf("%s is no input", name)
+		}
+	}
+}
+
+// TestNextTickSettingsKeepThePlan: only what a plan depends on makes another one.
+func TestNextTickSettingsKeepThePlan(t *testing.T) {
+	at := func(config string) schema.Digest {
+		return mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{"millrace.cue": config})}).Digest
+	}
+	plain := at("// nothing\n")
+	if at("runtime: {rescan: \"5s\", prune: false, log_level: \"debug\", default_mode: \"demo\"}\n") != plain {
+		t.Error("a next-tick setting made another plan")
+	}
+	for _, config := range []string{`budgets: fix_cycle_count: 5`, `stages: checker: timeout: "5m"`, `runtime: lanes: execution: 2`,
+		`runners: codex_cli: args: ["-v"]`, `model_assignment: default: "fast"`} {
+		if at(config) == plain {
+			t.Errorf("%s made no other plan", config)
+		}
+	}
+}
+
+func TestBudgetsAreOverridden(t *testing.T) {
+	r := mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{"millrace.cue": "budgets: {fix_cycle_count: 5, consultant_invocations: 0}\n"})})
+	g := r.Plan.Graphs["execution"]
+	if g.Nodes["checker"].On["FIX_NEEDED"].Limit != 5 || g.Ends["update_complete"].Gate.Limit != 5 || g.Nodes["builder"].On["BLOCKED"].Limit != 2 {
+		t.Error("limits are not as configured")
+	}
+	run := &schema.Run{Plane: "execution", Node: "consultant", Item: schema.Key{Family: "task", ID: "t"}}
+	if d, err := r.Plan.Route(run, nil, schema.Verdict{Outcome: "CONSULT_COMPLETE"}); err != nil || d.End != "blocked" {
+		t.Errorf("a budget of none is spent at once: %+v %v", d, err)
+	}
+}
