@@ -21,6 +21,7 @@ const (
 	WaitLane       = "lane"       // every lane of the plane is taken
 	WaitExclusive  = "exclusive"  // a plane that may not run beside this one is running
 	WaitTurn       = "turn"       // others are claimed first
+	WaitHands      = "hands"      // a person's hand in the runtime's folders is in its way
 	WaitCancel     = "cancel"     // its end is wanted and comes with the end of its stage
 	WaitBlocked    = "blocked"    // a run ended without success
 	WaitHeld       = "held"       // declared, but older than the workspace
@@ -186,11 +187,23 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
 			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
 	}
+	all = append(all, v.handled(it)...)
 	all = append(all, v.runner(p, v.Control.Plan, p.Node(plane, node))...)
 	if len(all) > 0 {
 		return all // an item that cannot go is skipped, not queued up
 	}
 	return v.turn(p, plane, it)
+}
+
+// handled is what people did in the runtime's folders to an item that is to be claimed.
+func (v *View) handled(it *schema.Item) []schema.Waiting {
+	for _, h := range v.Hands {
+		if h.Key == it.Key() {
+			return []schema.Waiting{{Reason: WaitHands, Stalled: true, Message: fmt.Sprintf("its document was %s by hand: %s", h.What, h.Path),
+				ClearedBy: "put it back to " + it.Path + ", or change the declaration instead"}}
+		}
+	}
+	return nil
 }
 
 // entry finds the plane whose graph takes a family, and the node it enters at.

@@ -189,7 +189,7 @@ func (d *doctor) plan(v *workspace.View) {
 		}
 		return
 	}
-	d.add("plan", "ok", fmt.Sprintf("%s, mode %s, %s", c.Digest.Short(), c.Plan.Mode, pick2(v.Current(), "current", "to be frozen by the daemon")), "")
+	d.add("plan", "ok", fmt.Sprintf("%s, mode %s, %s", c.Digest.Short(), c.Plan.Mode, pick2(current(v), "current", "to be frozen by the daemon")), "")
 	for _, name := range slices.Sorted(maps.Keys(c.Plan.Runners)) {
 		d.runner(c.Plan.Runners[name])
 	}

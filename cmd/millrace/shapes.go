@@ -146,3 +146,8 @@ func count(n *int64) string {
 	}
 	return sprintf("%.1fM", float64(*n)/1_000_000)
 }
+
+// current reports whether the current plan is what its inputs compile to now.
+func current(v *workspace.View) bool {
+	return v.Control.Plan != "" && v.Compiled.Digest == v.Control.Plan
+}

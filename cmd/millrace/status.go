@@ -193,7 +193,7 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 		SchemaVersion: schema.Version, Workspace: w.Project, Time: f.io.Now().UTC(), Seq: v.Seq,
 		Daemon: daemonShape{Running: held}, Pauses: v.Control.Pauses, Stop: v.Control.Stop,
 		Runners: v.Control.Runners, Queue: map[string]map[string]int{}, Runs: []runShape{}, Blocked: []itemShape{}, Waiting: []itemShape{},
-		Plan: planShape{ID: v.Control.Plan, Mode: v.Control.Mode, Current: v.Current(), Diags: v.Compiled.Diags},
+		Plan: planShape{ID: v.Control.Plan, Mode: v.Control.Mode, Current: current(v), Diags: v.Compiled.Diags},
 		Held: heldShape{Changes: v.Control.Held},
 	}
 	if held {

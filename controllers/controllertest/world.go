@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,20 +84,9 @@ func New(tb TB, dir string, files map[string]string, controllers ...reconcile.Co
 // Freeze compiles the embedded assets, Base and files, and makes the result the current plan.
 func (o *World) Freeze(files map[string]string) {
 	o.TB.Helper()
-	all := assets.Files()
-	all["modes/test.cue"] = []byte(Base)
-	for name, text := range files {
-		all[name] = []byte(text)
-	}
-	r := compile.Compile(compile.Source{Mode: "test", Files: all})
-	if r.Plan == nil {
-		o.TB.Fatalf("compile: %v", r.Diags)
-	}
-	registry, err := document.NewRegistry(r.Plan.Families)
-	if err != nil {
-		o.TB.Fatalf("make registry: %v", err)
-	}
-	o.registry, o.Plan, o.digest, o.Config = registry, r.Plan, r.Digest, r.Config
+	r := frozen(o.TB, files)
+	config := *r.Config
+	o.registry, o.Plan, o.digest, o.Config = r.registry, r.Plan, r.Digest, &config
 	o.plans[r.Digest] = r.Plan
 	o.Do(func(v *workspace.View) *workspace.Mutation {
 		m := &workspace.Mutation{By: "test", Why: "freeze"}
@@ -106,6 +96,38 @@ func (o *World) Freeze(files map[string]string) {
 		m.PutControl(c)
 		return m
 	})
+}
+
+// A made is what workflow files compile to, kept because many worlds have the same ones.
+type made struct {
+	compile.Result
+	registry *document.Registry
+}
+
+var mades sync.Map // text of the files → made
+
+func frozen(tb TB, files map[string]string) made {
+	tb.Helper()
+	key := encode(tb, files)
+	if m, ok := mades.Load(key); ok {
+		return m.(made)
+	}
+	all := assets.Files()
+	all["modes/test.cue"] = []byte(Base)
+	for name, text := range files {
+		all[name] = []byte(text)
+	}
+	r := compile.Compile(compile.Source{Mode: "test", Files: all})
+	if r.Plan == nil {
+		tb.Fatalf("compile: %v", r.Diags)
+	}
+	registry, err := document.NewRegistry(r.Plan.Families)
+	if err != nil {
+		tb.Fatalf("make registry: %v", err)
+	}
+	m := made{r, registry}
+	mades.Store(key, m)
+	return m
 }
 
 // Digest of the current plan.
@@ -141,13 +163,11 @@ func (o *World) Do(change func(v *workspace.View) *workspace.Mutation) {
 func (o *World) commit(decide func(v *workspace.View) (*workspace.Mutation, error)) *workspace.Record {
 	o.TB.Helper()
 	rec, err := o.W.Transact(o.ctx, func(s *workspace.State) (*workspace.Mutation, error) {
+		o.Seen = s // brought up to date by the commit; nobody else commits here
 		return decide(o.View(s))
 	})
 	if err != nil {
 		o.TB.Fatalf("commit: %v", err)
-	}
-	if o.Seen, err = o.W.Load(); err != nil {
-		o.TB.Fatalf("load: %v", err)
 	}
 	if rec != nil {
 		o.Events = append(o.Events, rec.Events...)

@@ -264,7 +264,7 @@ func TestLanesAreNeverExceeded(t *testing.T) {
 		for _, id := range []string{"a", "b", "c", "d"} {
 			o.Admit(controllertest.Task(id))
 		}
-		for range 25 {
+		for range 10 {
 			step(t, o)
 		}
 	})

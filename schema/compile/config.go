@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -10,12 +11,9 @@ import (
 	"cuelang.org/go/cue/build"
 	"cuelang.org/go/cue/cuecontext"
 	"cuelang.org/go/cue/parser"
+	cuejson "cuelang.org/go/encoding/json"
 	"cuelang.org/go/encoding/toml"
 	"cuelang.org/go/encoding/yaml"
-
-	cuejson "cuelang.org/go/encoding/json"
-
-	"bytes"
 
 	"millrace/schema"
 )
@@ -48,11 +46,7 @@ func loadConfig(name string, data []byte) (*configuration, schema.Diagnostics) {
 	c := &configuration{path: name, value: new(schema.Config), at: newPlaces(name)}
 	c.at.addFile(file)
 	inst := build.NewContext().NewInstance("", nil)
-	for _, f := range []*ast.File{definitions(workflowFile, schema.WorkflowCUE), definitions(configFile, schema.ConfigCUE)} {
-		if err := inst.AddSyntax(f); err != nil {
-			panic("load definitions: " + err.Error())
-		}
-	}
+	addDefinitions(inst)
 	if err := inst.Complete(); err != nil {
 		panic("load definitions: " + err.Error())
 	}
@@ -66,9 +60,9 @@ func loadConfig(name string, data []byte) (*configuration, schema.Diagnostics) {
 	if ds := sub.explain(); len(ds) > 0 {
 		return nil, sorted(ds)
 	}
-	bytes, err := sub.value.MarshalJSON()
+	record, err := sub.value.MarshalJSON()
 	if err == nil {
-		err = json.Unmarshal(bytes, c.value)
+		err = json.Unmarshal(record, c.value)
 	}
 	if err != nil {
 		return nil, syntaxErrors(name, err)

@@ -122,7 +122,7 @@ func elsewhere(e errors.Error) place {
 	return places[1]
 }
 
-func isDefinition(file string) bool { return file == workflowFile || file == configFile }
+func isDefinition(file string) bool { return strings.HasPrefix(file, definitionsFolder) }
 
 // written is where the operator wrote what CUE complains about.
 func written(errs []errors.Error) place {

@@ -2,6 +2,8 @@ package compile
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -16,11 +18,9 @@ import (
 	"millrace/schema"
 )
 
-// Where diagnostics of CUE place the definitions.
 const (
-	workflowFile = "schema/workflow.cue"
-	configFile   = "schema/config.cue"
-	packageName  = "millrace"
+	definitionsFolder = "schema/" // where CUE's errors place our definitions
+	packageName       = "millrace"
 )
 
 // The maps that workflow files add to, and the definition of an entry of each.
@@ -84,11 +84,7 @@ func loadWorkflow(files map[string][]byte) (*workflow, schema.Diagnostics) {
 	w := &workflow{at: newPlaces("modes/")}
 	var ds schema.Diagnostics
 	inst := build.NewContext().NewInstance("", nil)
-	for _, f := range []*ast.File{definitions(workflowFile, schema.WorkflowCUE), definitions(configFile, schema.ConfigCUE)} {
-		if err := inst.AddSyntax(f); err != nil {
-			panic("load definitions: " + err.Error()) // they are part of the program
-		}
-	}
+	addDefinitions(inst)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		f, err := parser.ParseFile(name, files[name], parser.ParseComments)
 		if err != nil {
@@ -122,12 +118,21 @@ func loadWorkflow(files map[string][]byte) (*workflow, schema.Diagnostics) {
 	return w, ds
 }
 
-func definitions(name string, data []byte) *ast.File {
-	f, err := parser.ParseFile(name, data, parser.ParseComments) // comments are hints
-	if err != nil {
-		panic("parse definitions: " + err.Error())
+// addDefinitions puts the embedded definitions into a package: those of workflow and configuration, and those of
+// documents, which a family of an operator's may use.
+func addDefinitions(inst *build.Instance) {
+	names, err := fs.Glob(schema.CUE, "*.cue")
+	for _, name := range names {
+		data, readErr := fs.ReadFile(schema.CUE, name)
+		f, parseErr := parser.ParseFile(definitionsFolder+name, data, parser.ParseComments) // comments are hints
+		err = errors.Join(err, readErr, parseErr)
+		if err == nil {
+			err = inst.AddSyntax(f)
+		}
 	}
-	return f
+	if err != nil {
+		panic("load definitions: " + err.Error()) // they are part of the program
+	}
 }
 
 // topLevel refuses fields that would be read by nobody.
