@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"millrace/schema"
@@ -72,10 +73,24 @@ func testPlan() *schema.Plan {
 
 const planID = schema.Digest("sha256:plan")
 
+// registry is compiled once, and what it parsed is kept: views are made by the thousand.
+var registry = sync.OnceValues(func() (*document.Registry, error) { return document.NewRegistry(testPlan().Families) })
+
+var parsed sync.Map
+
+func (w *world) parse(path, text string) document.Parsed {
+	if p, ok := parsed.Load(path + "\x00" + text); ok {
+		return p.(document.Parsed)
+	}
+	p := w.registry.Parse(path, []byte(text))
+	parsed.Store(path+"\x00"+text, p)
+	return p
+}
+
 func newWorld(t fataler) *world {
 	t.Helper()
 	p := testPlan()
-	r, err := document.NewRegistry(p.Families)
+	r, err := registry()
 	if err != nil {
 		t.Fatalf("new registry: %v", err)
 	}
@@ -118,7 +133,7 @@ func (w *world) view() *workspace.View {
 	keys := map[schema.Key]bool{}
 	for _, p := range slices.Sorted(maps.Keys(w.declared)) {
 		data := []byte(w.declared[p])
-		parsed := w.registry.Parse(p, data)
+		parsed := w.parse(p, w.declared[p])
 		f := &workspace.IntakeFile{Path: p, Digest: schema.DigestOf(data), Diags: parsed.Diags, Unparsed: parsed.Unparsed,
 			Changed: w.seen[p], Settling: w.settling[p]}
 		in.Files[p] = f
