@@ -18,8 +18,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func commitChild() int { return 0 }
-
 // folder is a temporary folder in memory where there is such a thing: the crash matrix makes tens of
 // thousands of files, and none of them has to outlive the test.
 func folder(t testing.TB) string {
