@@ -1,0 +1,86 @@
+package schema
+
+import (
+	"bytes"
+	"regexp"
+	"slices"
+)
+
+const (
+	maxMarkerLine = 512 // bytes of a line that are looked at; no marker is longer
+	maxMarkers    = 16  // distinct markers kept; two already conflict
+)
+
+var (
+	markerPattern = regexp.MustCompile(`^ {0,3}###[ \t]+([A-Z][A-Z0-9_]*)[ \t]*$`)
+	fencePattern  = regexp.MustCompile("^ {0,3}(`{3,}|~{3,})(.*)$")
+)
+
+// Markers finds the lines "### TOKEN" outside code fences in a text that is written to it piece by
+// piece, in memory that does not grow with the text. The zero value is ready.
+type Markers struct {
+	found []string
+	line  []byte
+	fence []byte // of the code block the text is in
+}
+
+// Write takes the next piece of the text; it never fails.
+func (m *Markers) Write(p []byte) (int, error) {
+	n := len(p)
+	for {
+		end := bytes.IndexByte(p, '\n')
+		if end < 0 {
+			m.keep(p)
+			return n, nil
+		}
+		m.keep(p[:end])
+		m.endLine()
+		p = p[end+1:]
+	}
+}
+
+// Found are the distinct tokens so far, in the order of their first appearance. A last line that
+// no line feed ends counts.
+func (m *Markers) Found() []string {
+	rest := Markers{found: slices.Clone(m.found), line: m.line, fence: m.fence}
+	rest.endLine()
+	return rest.found
+}
+
+// keep holds on to what one line may need; of a line that is too long to be a marker only so much
+// that it is not taken for one.
+func (m *Markers) keep(p []byte) {
+	room := maxMarkerLine - len(m.line)
+	m.line = append(m.line, p[:min(room, len(p))]...)
+	if len(p) > room {
+		m.line[maxMarkerLine-1] = '!' // neither marker nor closing fence
+	}
+}
+
+func (m *Markers) endLine() {
+	line := bytes.TrimSuffix(m.line, []byte{'\r'})
+	m.line = m.line[:0]
+	if f := fencePattern.FindSubmatch(line); f != nil {
+		m.turnFence(f[1], f[2])
+		return
+	}
+	if m.fence != nil {
+		return
+	}
+	if t := markerPattern.FindSubmatch(line); t != nil && len(m.found) < maxMarkers {
+		if token := string(t[1]); !slices.Contains(m.found, token) {
+			m.found = append(m.found, token)
+		}
+	}
+}
+
+// turnFence opens a code block, or closes the open one: with the same character, at least as long,
+// and nothing behind it.
+func (m *Markers) turnFence(marks, info []byte) {
+	switch {
+	case m.fence == nil && (marks[0] == '~' || !bytes.ContainsRune(info, '`')): // ```x``` is code within a line
+		m.fence = bytes.Clone(marks)
+	case m.fence != nil && marks[0] == m.fence[0] && len(marks) >= len(m.fence) && len(bytes.TrimSpace(info)) == 0:
+		m.fence = nil
+	}
+}
