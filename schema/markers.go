@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 const (
@@ -45,6 +46,15 @@ func (m *Markers) Found() []string {
 	rest := Markers{found: slices.Clone(m.found), line: m.line, fence: m.fence}
 	rest.endLine()
 	return rest.found
+}
+
+// Text is the shortest message in which the same markers are found.
+func (m *Markers) Text() string {
+	var b strings.Builder
+	for _, token := range m.Found() {
+		b.WriteString("### " + token + "\n")
+	}
+	return b.String()
 }
 
 // keep holds on to what one line may need; of a line that is too long to be a marker only so much
