@@ -201,3 +201,19 @@ func ReadTerminal(dir string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// FileOf lists one regular file of a request folder.
+func FileOf(dir, name string) (schema.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return schema.File{}, fmt.Errorf("list %s: %w", name, err)
+	}
+	defer root.Close()
+	l := lister{root: root, dir: dir}
+	var found []schema.File
+	l.add(&found, name, maxArtifact)
+	if len(found) != 1 {
+		return schema.File{Path: name}, fmt.Errorf("list %s: %s%w", name, strings.Join(l.problems, "; "), errors.Join(l.err, fs.ErrInvalid))
+	}
+	return found[0], nil
+}

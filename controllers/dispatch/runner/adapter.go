@@ -1,0 +1,145 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/schema"
+)
+
+// An adapter knows one agent program: how to run it for a job, how to read what it says, and what
+// its end means. A new one is a new entry here; the supervisor does not change.
+type adapter func(*job) (*agent, error)
+
+var adapters = map[string]adapter{
+	"command": commandAdapter,
+}
+
+// A job is one request as adapters see it.
+type job struct {
+	request *schema.Request
+	dir     string // request folder
+	project string // where the agent works
+}
+
+// An agent is a job made ready to run.
+type agent struct {
+	argv    []string // argv[0] is looked for in the PATH of env, or in the project when it has a slash
+	env     []string
+	stdin   *os.File // closed by the supervisor; nil: nothing to read
+	secret  string   // the prompt, when it is an argument
+	read    func(stream string, p []byte) (progress bool)
+	abort   func() // the agent's own way to be ended; nil: it has none
+	verdict func(ended) verdict
+}
+
+// A verdict is what an adapter makes of an agent that ended by itself.
+type verdict struct {
+	exit, failure, detail string
+	retryAfter            schema.Duration
+	final                 string // the agent's final message, as far as outcomes are concerned
+	finalIn               string // where it stands
+	tokens                *schema.Tokens
+	cost                  *schema.Cost
+	session               string
+}
+
+// A refusal says why no agent was started.
+type refusal struct{ class, detail string }
+
+func (r *refusal) Error() string { return r.detail }
+
+func refuse(class, format string, args ...any) error {
+	return &refusal{class, fmt.Sprintf(format, args...)}
+}
+
+func (j *job) prepare() (*agent, error) {
+	adapt, ok := adapters[j.request.Runner.Adapter]
+	if !ok {
+		return nil, refuse(schema.FailRunnerNotFound, "runner %q has the adapter %q, which this Millrace does not know; it knows: %s",
+			j.request.Runner.Name, j.request.Runner.Adapter, strings.Join(slices.Sorted(maps.Keys(adapters)), ", "))
+	}
+	return adapt(j)
+}
+
+// environment is what an agent gets: the daemon's (secrets live there), then the operator's settings,
+// then what marks and informs every process of the request.
+func (j *job) environment() []string {
+	vars := map[string]string{}
+	for _, entry := range unmarked(os.Environ()) {
+		if name, value, ok := strings.Cut(entry, "="); ok && name != GraceEnv {
+			vars[name] = value
+		}
+	}
+	maps.Copy(vars, j.request.Runner.Env)
+	maps.Copy(vars, map[string]string{
+		schema.RequestEnv:      j.request.ID,
+		schema.RunEnv:          j.request.Run,
+		"MILLRACE_REQUEST_DIR": j.dir,
+		"MILLRACE_WORKSPACE":   j.project,
+		"MILLRACE_STAGE":       j.request.Stage,
+		"MILLRACE_ITEM":        j.request.Item.String(),
+	})
+	env := make([]string, 0, len(vars))
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		env = append(env, name+"="+vars[name])
+	}
+	return env
+}
+
+// unmarked drops the marks of another request.
+func unmarked(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return name == schema.RequestEnv || name == schema.RunEnv
+	})
+}
+
+// find resolves a program's name as the agent's environment would.
+func find(name, project string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		path := name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(project, path)
+		}
+		return path, executable(path)
+	}
+	var search string
+	for _, entry := range env {
+		if value, ok := strings.CutPrefix(entry, "PATH="); ok {
+			search = value
+		}
+	}
+	for _, folder := range filepath.SplitList(search) {
+		if !filepath.IsAbs(folder) {
+			continue // what a program is must not depend on the folder it runs in
+		}
+		if path := filepath.Join(folder, name); executable(path) == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%q is not in PATH (%s)", name, search)
+}
+
+func executable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s does not exist", path)
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a file", path)
+	case unix.Access(path, unix.X_OK) != nil:
+		return fmt.Errorf("%s is not executable (chmod +x it)", path)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/schema"
+	"millrace/workspace/reqdir"
+)
+
+const (
+	checksFolder     = "checks"
+	checksBeforeFile = "checks_before.json" // for the agent: what the checks said before it
+	checkTimeout     = 10 * time.Minute     // where neither check nor configuration says
+)
+
+// checks runs the item's checks one after the other and records what each said, on which tree. It
+// stops at the end of ctx; a check that was not run has no record.
+func (s *supervisor) checks(ctx context.Context, when string) ([]schema.CheckRecord, error) {
+	if err := os.MkdirAll(filepath.Join(s.dir, checksFolder), 0o755); err != nil {
+		return nil, fmt.Errorf("run checks: %w", err)
+	}
+	var records []schema.CheckRecord
+	for i, check := range s.request.Checks {
+		if ctx.Err() != nil {
+			break
+		}
+		record := schema.CheckRecord{Name: check.Name, Run: check.Run, ExitCode: -1}
+		digest, treeErr := s.tree.digest(ctx)
+		record.Tree = digest
+		if err := s.check(ctx, check, fmt.Sprintf("%s/%s-%d.log", checksFolder, when, i+1), &record); err != nil {
+			record.Passed, record.Detail = false, err.Error()
+		}
+		if treeErr != nil {
+			record.Detail = strings.TrimPrefix(record.Detail+"; "+treeErr.Error(), "; ")
+		}
+		records = append(records, record)
+	}
+	return records, nil
+}
+
+// check runs one check and fills its record; an error means that it could not be run.
+func (s *supervisor) check(ctx context.Context, check schema.Check, log string, record *schema.CheckRecord) error {
+	folder, err := s.inProject(check.In)
+	if err != nil {
+		return err
+	}
+	t, err := openTranscript(filepath.Join(s.dir, log), checkLogCap)
+	if err != nil {
+		return err
+	}
+	timeout := time.Duration(check.Timeout)
+	if timeout <= 0 {
+		timeout = checkTimeout
+	}
+	env := s.environment()
+	shell, err := find("sh", s.project, env)
+	if err != nil {
+		_, _ = t.close()
+		return fmt.Errorf("start check: %w", err)
+	}
+	began := time.Now()
+	e, err := s.group.run(ctx, &program{path: shell, argv: []string{"sh", "-c", check.Run}, env: env,
+		dir: folder, stdout: t, stderr: t, timeout: timeout})
+	record.Duration = schema.Duration(time.Since(began).Round(time.Millisecond))
+	dropped, closeErr := t.close()
+	file, fileErr := reqdir.FileOf(s.dir, log)
+	record.Log = file
+	record.Log.Dropped = dropped
+	if err := errors.Join(err, closeErr, fileErr); err != nil {
+		return err
+	}
+	switch {
+	case e.stopped == schema.ExitTimeout:
+		record.Detail = fmt.Sprintf("ended after its timeout of %v", schema.Duration(timeout))
+	case e.stopped != "":
+		record.Detail = "ended because its request was cancelled"
+	case e.status.Signaled():
+		record.ExitCode = 128 + int(e.status.Signal())
+		record.Detail = fmt.Sprintf("ended by signal %v", e.status.Signal())
+	default:
+		record.ExitCode = e.status.ExitStatus()
+		record.Passed = record.ExitCode == 0
+	}
+	return nil
+}
+
+// inProject is the folder a check runs in; it must be inside the project, links followed.
+func (s *supervisor) inProject(in string) (string, error) {
+	if in == "" {
+		return s.project, nil
+	}
+	root, err := os.OpenRoot(s.project)
+	if err != nil {
+		return "", fmt.Errorf("open project: %w", err)
+	}
+	defer root.Close()
+	info, err := root.Stat(in)
+	if err != nil {
+		return "", fmt.Errorf("find the check's folder in the project: %w", err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("find the check's folder in the project: %s is not a folder", in)
+	}
+	return filepath.Join(s.project, in), nil
+}
+
+// captureLimit bounds what is read of a helper program's output.
+const captureLimit = 64 << 10
+
+// capture runs a helper program in the project and returns what it printed.
+func (s *supervisor) capture(ctx context.Context, env []string, argv ...string) (string, error) {
+	path, err := find(argv[0], s.project, env)
+	if err != nil {
+		return "", err
+	}
+	env = append(slices.Clone(env), schema.RequestEnv+"="+s.request.ID, schema.RunEnv+"="+s.request.Run)
+	var out, errs buffer
+	e, err := s.group.run(ctx, &program{path: path, argv: argv, env: env, dir: s.project,
+		stdout: &out, stderr: &errs, timeout: 2 * time.Minute})
+	if err != nil {
+		return "", err
+	}
+	if e.stopped != "" || !e.status.Exited() || e.status.ExitStatus() != 0 {
+		return "", fmt.Errorf("run %s: %s (exit code %d)", argv[0], bytes.TrimSpace(errs.data), e.status.ExitStatus())
+	}
+	return string(out.data), nil
+}
+
+// A buffer keeps the first captureLimit bytes.
+type buffer struct{ data []byte }
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.data = append(b.data, p[:min(len(p), captureLimit-len(b.data))]...)
+	return len(p), nil
+}

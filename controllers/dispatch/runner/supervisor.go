@@ -1,0 +1,255 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/schema"
+	"millrace/workspace/reqdir"
+)
+
+// A supervisor runs one request, phase by phase: tree digest and checks, agent, tree digest and
+// checks. What it learns goes into the completion, problems that are nobody's failure into its detail.
+type supervisor struct {
+	job
+	home  string // millrace-agents
+	group *group
+	tree  *tree
+	at    func(phase string)
+}
+
+func newSupervisor(dir string, request *schema.Request, grace time.Duration, at func(string)) (*supervisor, error) {
+	home := filepath.Dir(filepath.Dir(filepath.Dir(dir)))
+	g, err := newGroup(grace)
+	if err != nil {
+		return nil, err
+	}
+	s := &supervisor{job: job{request: request, dir: dir, project: filepath.Dir(home)}, home: home, group: g, at: at}
+	s.tree = &tree{project: s.project, leaveOut: filepath.Base(home), run: s.capture}
+	return s, nil
+}
+
+func (s *supervisor) close() {
+	s.tree.close()
+	s.group.close()
+}
+
+func (s *supervisor) run(ctx context.Context) *schema.Completion {
+	c := &schema.Completion{SchemaVersion: schema.Version, Request: s.request.ID, Run: s.request.Run}
+	s.before(ctx, c)
+	if ctx.Err() == nil {
+		s.agent(ctx, c)
+		s.after(ctx, c)
+	} else {
+		c.Exit, c.Failure, c.Detail = schema.ExitCancelled, schema.FailCancelled, "cancelled before the agent was started"
+	}
+	s.at("ended")
+	note(c, s.sweep())
+	note(c, reqdir.List(s.dir, s.request, c))
+	c.Ended = time.Now().UTC()
+	return c
+}
+
+// note keeps an error that does not change what the agent did.
+func note(c *schema.Completion, err error) {
+	if err != nil {
+		reqdir.Note(c, err.Error())
+	}
+}
+
+// before prepares the folder and what the agent is shown.
+func (s *supervisor) before(ctx context.Context, c *schema.Completion) {
+	note(c, os.MkdirAll(filepath.Join(s.dir, schema.OutboxFolder), 0o755))
+	if s.request.Tree {
+		digest, err := s.tree.digest(ctx)
+		c.TreeBefore = digest
+		note(c, err)
+	}
+	if s.request.ChecksBefore && len(s.request.Checks) > 0 {
+		records, err := s.checks(ctx, "before")
+		c.ChecksBefore = records
+		note(c, err)
+		note(c, writeJSON(filepath.Join(s.dir, checksBeforeFile), records))
+	}
+}
+
+// after digests and checks what a finished agent left. A cancel that arrives meanwhile counts.
+func (s *supervisor) after(ctx context.Context, c *schema.Completion) {
+	if ctx.Err() != nil {
+		return
+	}
+	if s.request.Tree && !c.Started.IsZero() {
+		digest, err := s.tree.digest(ctx)
+		c.TreeAfter = digest
+		note(c, err)
+	}
+	if c.Claim == nil || len(s.request.Checks) == 0 || !slices.Contains(s.request.ChecksAfter, c.Claim.Outcome) {
+		return
+	}
+	s.at("checking")
+	records, err := s.checks(ctx, "after")
+	c.ChecksAfter = records
+	note(c, err)
+	if ctx.Err() != nil {
+		note(c, reqdir.Ending(s.dir, schema.ExitCancelled))
+		c.Exit, c.Failure, c.Claim = schema.ExitCancelled, schema.FailCancelled, nil
+		reqdir.Note(c, "cancelled while its checks ran")
+	}
+}
+
+// sweep ends what carries the request's mark without descending from this process: what a service
+// started on the agent's behalf.
+func (s *supervisor) sweep() error {
+	return reqdir.EndStrays(context.Background(), s.request.ID)
+}
+
+// agent runs the agent and detects what it claims.
+func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
+	a, err := s.prepare()
+	if err != nil {
+		notStarted(c, err)
+		return
+	}
+	if a.stdin != nil {
+		defer a.stdin.Close()
+	}
+	e, err := s.launch(ctx, a, c)
+	if err != nil {
+		notStarted(c, err)
+		return
+	}
+	c.Started = e.start.UTC()
+	if e.status.Exited() {
+		code := e.status.ExitStatus()
+		c.ExitCode = &code
+	} else {
+		c.Signal = unix.SignalName(e.status.Signal())
+	}
+	v := a.verdict(e)
+	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens, v.cost, v.session, v.retryAfter
+	if e.stopped != "" {
+		s.stopped(c, e.stopped)
+		return
+	}
+	c.Exit, c.Failure = v.exit, v.failure
+	reqdir.Note(c, v.detail)
+	if c.Exit == schema.ExitCompleted && c.Failure == "" {
+		s.claim(c, v)
+	}
+}
+
+func (s *supervisor) stopped(c *schema.Completion, exit string) {
+	c.Exit = exit
+	switch exit {
+	case schema.ExitTimeout:
+		c.Failure = schema.FailTimeout
+		reqdir.Note(c, fmt.Sprintf("the agent was ended after its timeout of %v", s.request.Timeout))
+	case schema.ExitStalled:
+		c.Failure = schema.FailStalled
+		reqdir.Note(c, fmt.Sprintf("the agent was ended after %v without a sign of progress", s.request.Stall))
+	default:
+		c.Failure = schema.FailCancelled
+		reqdir.Note(c, "the agent was ended because its request was cancelled")
+	}
+}
+
+func (s *supervisor) claim(c *schema.Completion, v verdict) {
+	terminal, err := reqdir.ReadTerminal(s.dir)
+	note(c, err)
+	claim, class, detail := schema.DetectClaim(s.request.Stage, s.request.Outcomes, s.request.ID, terminal, v.final)
+	if claim != nil && claim.Source != schema.TerminalFile {
+		claim.Source = v.finalIn
+	}
+	c.Claim, c.Failure = claim, class
+	reqdir.Note(c, detail)
+}
+
+// launch runs a prepared agent under the request's limits. An error means that it was not started.
+func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion) (ended, error) {
+	path, err := find(a.argv[0], s.project, a.env)
+	if err != nil {
+		return ended{}, refuse(schema.FailRunnerNotFound, "runner %q: %v; install it, or set runners.%s in millrace.cue",
+			s.request.Runner.Name, err, s.request.Runner.Name)
+	}
+	note(c, writeJSON(filepath.Join(s.dir, schema.InvocationFile), newInvocation(s.request, s.project, a.argv, a.env, a.secret)))
+	out, err := openTranscript(filepath.Join(s.dir, schema.StdoutFile), transcriptCap)
+	if err != nil {
+		return ended{}, err
+	}
+	errs, err := openTranscript(filepath.Join(s.dir, schema.StderrFile), transcriptCap)
+	if err != nil {
+		_, _ = out.close()
+		return ended{}, err
+	}
+	progress := newClock()
+	e, err := s.group.run(ctx, &program{
+		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin,
+		stdout:  &ear{out, schema.StdoutFile, a.read, progress},
+		stderr:  &ear{errs, schema.StderrFile, a.read, progress},
+		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress,
+		ending: func(exit string) { note(c, reqdir.Ending(s.dir, exit)); s.at("ending") },
+		abort:  a.abort,
+	})
+	for _, t := range []*transcript{out, errs} {
+		dropped, closeErr := t.close()
+		note(c, closeErr)
+		c.Transcripts = append(c.Transcripts, schema.File{Path: filepath.Base(t.path), Dropped: dropped})
+	}
+	if err != nil {
+		return e, startFailure(s.request.Runner.Name, err)
+	}
+	return e, nil
+}
+
+// startFailure tells a program that cannot be run from a machine that cannot start one now.
+func startFailure(runner string, err error) error {
+	switch {
+	case errors.Is(err, unix.E2BIG):
+		return refuse(schema.FailNotStarted, "runner %q: %v: the prompt does not fit into an argument; set runners.%s.prompt to stdin or file", runner, err, runner)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOEXEC):
+		return refuse(schema.FailRunnerNotFound, "runner %q: %v: not a program for this machine, or a script whose interpreter (its first line, #!…) is missing", runner, err)
+	}
+	return err
+}
+
+func notStarted(c *schema.Completion, err error) {
+	c.Exit, c.Failure = schema.ExitNotStarted, schema.FailNotStarted
+	if r, ok := errors.AsType[*refusal](err); ok {
+		c.Failure = r.class
+	}
+	note(c, err)
+}
+
+// An ear hears one of the agent's outputs: transcript, adapter and stall clock.
+type ear struct {
+	keep     *transcript
+	stream   string
+	read     func(stream string, p []byte) bool
+	progress *clock
+}
+
+func (e *ear) Write(p []byte) (int, error) {
+	if e.read(e.stream, p) {
+		e.progress.touch()
+	}
+	return e.keep.Write(p)
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", filepath.Base(path), err)
+	}
+	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}

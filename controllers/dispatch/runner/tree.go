@@ -1,0 +1,128 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A tree digests the project's working tree as git would commit it, ignored files and the workspace
+// folder left out. It works on a copy of the index and writes objects to a folder of its own, so
+// that the user's repository is only read.
+type tree struct {
+	project  string
+	leaveOut string // the workspace folder's name
+	run      func(ctx context.Context, env []string, argv ...string) (string, error)
+
+	temp   string // made at the first digest, kept for the next: git then only looks at what changed
+	none   bool   // no repository, or no git
+	env    []string
+	prefix string // of the project inside its repository
+}
+
+// digest returns git's tree hash, "" where there is no repository.
+func (t *tree) digest(ctx context.Context) (string, error) {
+	if t.temp == "" && !t.none {
+		if err := t.open(ctx); err != nil {
+			t.close()
+			return "", fmt.Errorf("digest working tree: %w", err)
+		}
+	}
+	if t.none {
+		return "", nil
+	}
+	if _, err := t.git(ctx, "add", "--all", "--", ".", ":(exclude)"+t.leaveOut); err != nil {
+		return "", fmt.Errorf("digest working tree: %w", err)
+	}
+	args := []string{"write-tree", "--missing-ok"}
+	if t.prefix != "" {
+		args = append(args, "--prefix="+t.prefix)
+	}
+	hash, err := t.git(ctx, args...)
+	if err != nil {
+		return "", fmt.Errorf("digest working tree: %w", err)
+	}
+	return strings.TrimSpace(hash), nil
+}
+
+func (t *tree) open(ctx context.Context) error {
+	t.env = gitEnvironment()
+	if _, err := find("git", t.project, t.env); err != nil {
+		t.none = true
+		return nil
+	}
+	where, err := t.git(ctx, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects", "--show-prefix")
+	if err != nil {
+		if ctx.Err() == nil && strings.Contains(err.Error(), "not a git repository") {
+			t.none = true
+			return nil
+		}
+		return err
+	}
+	lines := strings.SplitN(where, "\n", 3)
+	if len(lines) < 3 {
+		return fmt.Errorf("find repository: git says %q", where)
+	}
+	t.prefix = strings.TrimSuffix(lines[2], "\n")
+	if t.temp, err = os.MkdirTemp("", "millrace-tree-"); err != nil {
+		return err
+	}
+	objects, index := filepath.Join(t.temp, "objects"), filepath.Join(t.temp, "index")
+	if err := os.MkdirAll(filepath.Join(objects, "info"), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(objects, "info", "alternates"), []byte(lines[1]+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := copyFile(lines[0], index); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // without an index (nothing was ever added) git starts an empty one
+	}
+	t.env = append(t.env, "GIT_INDEX_FILE="+index, "GIT_OBJECT_DIRECTORY="+objects)
+	_, err = t.git(ctx, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", t.leaveOut)
+	return err
+}
+
+func (t *tree) close() {
+	if t.temp != "" {
+		_ = os.RemoveAll(t.temp) // in the system's folder for such files
+		t.temp = ""
+	}
+}
+
+// git runs with what could write to the repository, or run for long, switched off.
+func (t *tree) git(ctx context.Context, args ...string) (string, error) {
+	settings := []string{"git", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.splitIndex=false",
+		"-c", "core.hooksPath=/dev/null", "-c", "core.fsync=none", "-c", "core.compression=0", "-c", "core.safecrlf=false",
+		"-c", "gc.auto=0", "-c", "advice.addEmbeddedRepo=false"}
+	return t.run(ctx, t.env, append(settings, args...)...)
+}
+
+// gitEnvironment is ours without what points git at another repository.
+func gitEnvironment() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "GIT_") {
+			env = append(env, entry)
+		}
+	}
+	return append(env, "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
