@@ -94,7 +94,7 @@ func carries(pid int, mark []byte) (bool, error) {
 const Grace = 5 * time.Second
 
 // EndStrays ends whatever carries the request's mark: TERM, then KILL, and waits until nothing is left.
-// What they write after the signal is no claim: call Ending before, unless Salvage was asked already.
+// For a request that was lost use EndLost: what its agent writes after the signal is no claim.
 func EndStrays(ctx context.Context, request string) error { return endStrays(ctx, request, Grace) }
 
 func endStrays(ctx context.Context, request string, grace time.Duration) error {

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -40,6 +41,19 @@ func TestLeavingsAreEnded(t *testing.T) {
 	b := newBench(t, crowd+`echo "### DONE"`)
 	b.want(b.run(), schema.ExitCompleted, "", "DONE")
 	b.wantGone(4)
+}
+
+// A process that is gone when its signal comes, leaving a successor, is ended all the same.
+func TestRespawningLeavings(t *testing.T) {
+	b := newBench(t, `./respawn; sleep 0.2; echo "### DONE"`)
+	b.write(filepath.Join(b.project, "respawn"), "#!/bin/sh\ntrap '' TERM\nsetsid \"$0\" &\nexit 0\n")
+	if err := os.Chmod(filepath.Join(b.project, "respawn"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.run(), schema.ExitCompleted, "", "DONE")
+	if left, err := reqdir.Strays(b.request.ID); err != nil || len(left) > 0 {
+		t.Errorf("strays %v, %v", left, err)
+	}
 }
 
 // "kill 0" is common in scripts; it must not reach the supervisor.
@@ -161,6 +175,30 @@ func TestSupervisorKilled(t *testing.T) {
 				t.Errorf("second supervisor: %v: %s", err, cmd.Stderr)
 			}
 		})
+	}
+}
+
+// What an agent says when recovery ends it is no claim; what it had said before is.
+func TestEndingALostAgent(t *testing.T) {
+	const stubborn = `trap 'echo "{\"stage\":\"build\",\"terminal_result\":\"DONE\"}" > $MILLRACE_REQUEST_DIR/terminal_result.json; exit 0' TERM
+		%s; kill -9 $PPID; while :; do sleep 0.05; done`
+	for said, outcome := range map[string]string{"true": "", `echo "### BLOCKED"; sleep 0.3`: "BLOCKED"} {
+		b := newBench(t, strings.Replace(stubborn, "%s", said, 1))
+		if outcome != "" { // what it says after the signal is the same here
+			b.request.Runner.Run[2] = strings.ReplaceAll(b.request.Runner.Run[2], "DONE", outcome)
+		}
+		b.killed()
+		if err := reqdir.EndLost(t.Context(), b.dir); err != nil {
+			t.Fatal(err)
+		}
+		if !b.exists(schema.TerminalFile) {
+			t.Error("the agent was to write its result after TERM")
+		}
+		c, err := reqdir.Salvage(b.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.want(c, schema.ExitFailed, schema.FailSupervisorLost, outcome)
 	}
 }
 

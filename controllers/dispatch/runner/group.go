@@ -69,6 +69,9 @@ func (g *group) run(ctx context.Context, p *program) (ended, error) {
 	}
 	e := ended{start: time.Now()}
 	e.stopped = g.wait(ctx, p)
+	if g.reap(); g.status != nil {
+		e.stopped = "" // it was over before any signal of ours
+	}
 	abort := p.abort
 	if e.stopped == "" {
 		abort = nil // only its leavings are ended
