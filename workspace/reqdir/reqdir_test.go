@@ -399,3 +399,29 @@ func TestManyProducts(t *testing.T) {
 		t.Errorf("%d listed, detail %q", len(c.Outbox), c.Detail)
 	}
 }
+
+func TestStraysWithLargeEnvironment(t *testing.T) {
+	request := fmt.Sprintf("req-large-%d", os.Getpid())
+	cmd := exec.Command("sleep", "60")
+	cmd.Env = append(os.Environ(), "LARGE="+strings.Repeat("x", 100_000), schema.RequestEnv+"="+request)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if left, err := Strays(request); err != nil || !slices.Equal(left, []int{cmd.Process.Pid}) {
+		t.Errorf("strays %v, %v", left, err)
+	}
+}
+
+func BenchmarkStrays(b *testing.B) {
+	all, err := pids()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if left, err := Strays("req-nobody"); err != nil || len(left) != 0 {
+			b.Fatal(left, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(all)), "µs/process")
+}
