@@ -55,10 +55,10 @@ func onSmallDisk(dir string) error {
 	}
 	time.Sleep(1500 * time.Millisecond)
 	if alive, err := reqdir.Alive(dir); !alive || err != nil {
-		return fmt.Errorf("the supervisor did not wait for room: alive %v, %v", alive, err)
+		return fmt.Errorf("the supervisor did not wait for room: alive %v, error %w", alive, errors.Join(err, errors.New("free or unknown")))
 	}
 	if _, err := reqdir.ReadCompletion(dir); !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("completion on a full disk: %v", err)
+		return fmt.Errorf("completion on a full disk, error %w", errors.Join(err, errors.New("none was to be there")))
 	}
 	if err := os.Remove(filepath.Join(dir, "filler")); err != nil {
 		return err
