@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == subcommand {
 		os.Exit(Serve(os.Args[2:], os.Stderr))
 	}
+	if len(os.Args) > 2 && os.Args[1] == smallDisk {
+		if err := onSmallDisk(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 
