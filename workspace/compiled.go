@@ -128,7 +128,11 @@ func (in *inputs) compile() {
 	in.stale = false
 	in.compiles++
 	res := compile.Compile(compile.Source{Mode: in.mode, Files: in.files})
-	next := Compiled{Ready: true, Plan: res.Plan, Bytes: res.Bytes, Digest: res.Digest, Diags: res.Diags, Files: res.Inputs}
+	next := Compiled{Ready: true, Plan: res.Plan, Bytes: res.Bytes, Digest: res.Digest, Diags: res.Diags, Files: res.Inputs,
+		Read: make(map[string]schema.Digest, len(in.files))}
+	for name, data := range in.files {
+		next.Read[name] = schema.DigestOf(data)
+	}
 	for name, d := range in.bad {
 		if slices.Contains(ConfigNames, name) {
 			next.Plan, next.Bytes, next.Digest = nil, nil, ""
@@ -138,10 +142,7 @@ func (in *inputs) compile() {
 		next.Diags = append(next.Diags, d)
 	}
 	if next.Plan == nil { // nobody can say which of them a plan would use
-		next.Files = make(map[string]schema.Digest, len(in.files))
-		for name, data := range in.files {
-			next.Files[name] = schema.DigestOf(data)
-		}
+		next.Files = maps.Clone(next.Read)
 		maps.Copy(next.Files, res.Inputs)
 	}
 	in.compiled, in.against = next, "-"

@@ -75,6 +75,7 @@ type Compiled struct {
 	Diags   schema.Diagnostics       // why there is no Plan, or warnings
 	Changed []string                 // asset and configuration paths that differ from the current plan's inputs
 	Files   map[string]schema.Digest // all inputs as seen
+	Read    map[string]schema.Digest // bytes of the files they were read from: what a mutation may expect
 }
 
 // RequestSeen is what can be seen of an active request, in the order in which it must be looked at.
