@@ -62,6 +62,7 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 	if h.State == schema.StateQueue {
 		b.requeue(next)
 	}
+	b.m.MoveFile(it.Path, h.Path, h.Digest) // has been done; the journal must know
 	next.State, next.Path = h.State, h.Path
 	switch {
 	case schema.Ended(h.State):
