@@ -107,6 +107,11 @@ func (g *game) finishStage(dir string) error {
 	if err != nil {
 		return err
 	}
+	release, err := reqdir.Take(dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if spent, err := reqdir.Spend(dir); err != nil || !spent {
 		return err
 	}
@@ -307,7 +312,7 @@ func (g *game) finish() {
 		g.t.Errorf("%d runs never ended", len(s.Runs))
 	}
 	for k, it := range s.Items {
-		if it.State == schema.StateActive || it.State == schema.StateQueue && len(s.Unmet(it)) == 0 {
+		if k.Family == "task" && (it.State == schema.StateActive || it.State == schema.StateQueue && len(s.Unmet(it)) == 0) {
 			g.t.Errorf("%s is still %s", k, it.State)
 		}
 	}
