@@ -4,13 +4,16 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit clean
+.PHONY: help build test check fmt vet lint unit demo clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/millrace and bin/millrace-stage
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
+
+demo: build ## build everything and run the demo in a fresh folder, to the end
+	@.ci/demo
 
 test: vet unit ## what CI runs: vet and every test with the race detector
 

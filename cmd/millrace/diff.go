@@ -182,9 +182,7 @@ func (d *diffShape) table() *term.Table {
 
 func (d *diffShape) print(f *factory) {
 	d.table().Print(f.io, false)
-	for _, r := range d.Rejected {
-		section(f.io, "Rejected", r)
-	}
+	section(f.io, "REJECTED", d.Rejected)
 	if len(d.Held) > 0 {
 		f.say("%d declarations older than the workspace are held; 'millrace queue admit' releases them", len(d.Held))
 	}

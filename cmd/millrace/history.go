@@ -124,9 +124,9 @@ func eventsOf(w *workspace.Workspace, filter historyFilter) ([]eventShape, error
 }
 
 func eventTable(events []eventShape, io *term.IO) *term.Table {
-	t := term.NewTable("SEQ", "TIME", "BY", "EVENT", "ITEM", "+RUN", "WHAT")
+	t := term.NewTable("SEQ", "TIME", "BY", "ITEM", "STAGE", "+EVENT", "+RUN", "WHAT")
 	for _, e := range events {
-		t.Row(e.Seq, io.Time(e.Time), e.By, e.Type, e.Item.String(), e.Run, monitor.Words(e.Event))
+		t.Row(e.Seq, io.Time(e.Time), e.By, e.Item.String(), e.Node, e.Type, e.Run, monitor.Words(e.Event))
 	}
 	return t
 }
@@ -241,7 +241,7 @@ func runRunsShow(_ *cobra.Command, o *runsOptions) error {
 				total := st.Tokens.Total()
 				n = &total
 			}
-			t.Row(st.Node, outcomeCell(st), join(st.Class, st.Failure), count(n), elapsed(st), st.Request, st.To, join(st.Why, st.Message))
+			t.Row(st.Node, outcomeCell(st), join(st.Class, st.Failure), count(n), elapsed(st), st.Request, st.To, join(monitor.Reason(st.Why, st.Outcome, st.To), st.Message))
 		}
 		t.Print(o.f.io, wide)
 	}})

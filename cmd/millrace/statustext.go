@@ -45,18 +45,20 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	}
 	f.Print(io)
 	s.tables(io, wide)
-	for _, d := range s.Plan.Diags {
-		section(io, "Workflow", d)
-	}
-	for _, d := range s.Rejected {
-		section(io, "Rejected", d)
-	}
+	section(io, "WORKFLOW", s.Plan.Diags)
+	section(io, "REJECTED", s.Rejected)
 }
 
-// section prints a diagnostic under a heading.
-func section(io *term.IO, name string, d schema.Diagnostic) {
-	style := pick2(d.Severity == schema.Warning, term.Yellow, term.Red)
-	_, _ = fmt.Fprintf(io.Out, "\n%s  %s\n", io.Paint(style, name), d)
+// section prints diagnostics under a heading.
+func section(io *term.IO, name string, ds schema.Diagnostics) {
+	if len(ds) == 0 {
+		return
+	}
+	_, _ = fmt.Fprintf(io.Out, "\n%s\n", io.Paint(term.Dim, name))
+	for _, d := range ds {
+		text := strings.ReplaceAll(d.String(), "\n", "\n  ")
+		_, _ = fmt.Fprintf(io.Out, "  %s\n", io.Paint(pick2(d.Severity == schema.Warning, term.Yellow, term.Plain), text))
+	}
 }
 
 func (s *statusShape) daemon(io *term.IO) string {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/cmd/millrace/monitor"
 	"millrace/cmd/millrace/term"
 	"millrace/schema"
 	"millrace/workspace"
@@ -86,15 +87,19 @@ func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
 	for _, n := range t.Nodes {
 		width = max(width, len(n.Node))
 	}
-	for i, s := range r.Steps {
-		c := outcomeCell(s)
-		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s  %s\n", width, s.Node, io.Paint(c.Style, c.Text), io.Paint(term.Dim, elapsed(s)))
-		if s.Message != "" {
-			_, _ = fmt.Fprintf(io.Out, "  %-*s    %s\n", width, "", term.OneLine(s.Message))
+	said, to := 0, 0
+	for _, st := range r.Steps {
+		said, to = max(said, len(st.Outcome)), max(to, len(st.To))
+	}
+	for i, st := range r.Steps {
+		c := outcomeCell(st)
+		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s%s  → %-*s  %s\n", width, st.Node, io.Paint(c.Style, c.Text), strings.Repeat(" ", said-len(st.Outcome)),
+			to, st.To, io.Paint(term.Dim, strings.TrimSpace(elapsed(st)+"  "+monitor.Reason(term.OneLine(st.Why), st.Outcome, st.To))))
+		if st.Message != "" {
+			_, _ = fmt.Fprintf(io.Out, "  %-*s  %s\n", width, "", term.OneLine(st.Message))
 		}
-		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s %s\n", width, "", io.Paint(term.Dim, "└"), term.OneLine(s.Why))
 		for _, k := range t.Edges[i].Spawned {
-			_, _ = fmt.Fprintf(io.Out, "  %-*s    + %s\n", width, "", k)
+			_, _ = fmt.Fprintf(io.Out, "  %-*s  + %s\n", width, "", k)
 		}
 	}
 	if r.State == schema.RunEnded {

@@ -57,6 +57,12 @@ func Words(e workspace.Event) string {
 		what = strings.ReplaceAll(e.Type[strings.LastIndexByte(e.Type, '.')+1:], "_", " ")
 	}
 	switch e.Type {
+	case workspace.EvPlan:
+		return term.OneLine(e.Message)
+	case workspace.EvAdmitted:
+		if e.Message != "" {
+			e.Path = "" // where the document lies follows from its state
+		}
 	case workspace.EvRunEnded:
 		what += " at " + e.To
 	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
@@ -88,8 +94,13 @@ func finished(e workspace.Event) string {
 	if e.Elapsed > 0 {
 		what += "  " + term.Span(time.Duration(e.Elapsed))
 	}
-	if e.Message != "" {
-		what += "  " + e.Message
+	if more := Reason(e.Message, e.Outcome, e.To); more != "" {
+		what += "  " + more
 	}
 	return term.OneLine(what)
+}
+
+// Reason is what a routing decision says beyond naming the outcome and where it led.
+func Reason(why, outcome, to string) string {
+	return strings.TrimSpace(strings.TrimPrefix(why, outcome+" → "+to))
 }
