@@ -29,8 +29,9 @@ var goTypes = map[string]any{
 	"#Cost": schema.Cost{}, "#CheckRecord": schema.CheckRecord{}, "#Item": schema.Item{}, "#Lineage": schema.Lineage{},
 	"#Declaration": schema.Declaration{}, "#Outcome": schema.Outcome{}, "#Blocked": schema.Blocked{},
 	"#Cancel": schema.Cancel{}, "#Note": schema.Note{}, "#Run": schema.Run{}, "#Step": schema.Step{},
-	"#Result": schema.Step{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
-	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{}, "#Hold": schema.Hold{},
+	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
+	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
+	"#GitHead": schema.GitHead{}, "#Hold": schema.Hold{},
 }
 
 // goless are definitions that only agents write and Go reads in its own way.
