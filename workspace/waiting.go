@@ -69,18 +69,23 @@ func rank(w schema.Waiting) int {
 
 // Idle says why nothing runs in a plane; nil when something does, or is about to.
 func (v *View) Idle(plane string) *schema.Waiting {
+	if all := v.IdleObstacles(plane); len(all) > 0 {
+		return &all[0]
+	}
+	return nil
+}
+
+// IdleObstacles are all reasons why nothing runs in a plane, those that need somebody to act first.
+func (v *View) IdleObstacles(plane string) []schema.Waiting {
 	for _, r := range v.Runs {
 		if r.Plane == plane && r.Request != "" {
 			return nil
 		}
 	}
 	if head := v.head(plane); head != nil {
-		return v.Waiting(head.Key())
+		return v.Obstacles(head.Key())
 	}
-	if all := v.Standing(); len(all) > 0 {
-		return &all[0]
-	}
-	return v.noWork(plane)
+	return append(v.Standing(), v.noWork(plane))
 }
 
 // CurrentPlan is the frozen plan that new runs take, or nil.
@@ -410,8 +415,8 @@ func unknown(k schema.Key) schema.Waiting {
 		ClearedBy: "millrace intake ls shows what is"}
 }
 
-func (v *View) noWork(plane string) *schema.Waiting {
-	w := &schema.Waiting{Reason: WaitNoWork, Message: "nothing is queued", ClearedBy: "a file dropped into " + IntakeDir + "/"}
+func (v *View) noWork(plane string) schema.Waiting {
+	w := schema.Waiting{Reason: WaitNoWork, Message: "nothing is queued", ClearedBy: "a file dropped into " + IntakeDir + "/"}
 	n := 0
 	for _, f := range v.claimed(plane) {
 		n += v.Count(f, schema.StateBlocked)

@@ -14,6 +14,7 @@ import (
 
 	"millrace/cmd/millrace/term"
 	"millrace/schema"
+	"millrace/schema/document"
 	"millrace/workspace"
 )
 
@@ -229,7 +230,7 @@ func runQueueAdmit(cmd *cobra.Command, o *intakeOptions) error {
 			return err
 		}
 		for _, k := range released {
-			if err := o.release(v, m, k); err != nil {
+			if err := o.release(w, v, m, k); err != nil {
 				return err
 			}
 		}
@@ -281,17 +282,26 @@ func (o *intakeOptions) held(v *workspace.View) ([]schema.Key, error) {
 }
 
 // release tells that a declaration is free; with --done it becomes an item that has ended already.
-func (o *intakeOptions) release(v *workspace.View, m *workspace.Mutation, k schema.Key) error {
+func (o *intakeOptions) release(w *workspace.Workspace, v *workspace.View, m *workspace.Mutation, k schema.Key) error {
 	m.Tell(workspace.Event{Type: workspace.EvAccepted, Item: k, Message: pick2(o.done, "ended elsewhere", "released")})
 	if !o.done {
 		return nil
 	}
 	found := v.Intake.ByKey[k]
-	if len(found) != 1 || found[0].Doc == nil {
+	if len(found) != 1 {
 		return refused("'millrace intake ls' says what is wrong with it", "%s is not declared validly, so it cannot be recorded as done", k)
 	}
 	d := found[0]
-	it, data, err := v.NewItem(v.Registry.Admit(d.Doc, "operator", v.Now), "declaration")
+	bytes, err := w.ReadFile(d.Path, schema.MaxFile)
+	if err != nil {
+		return fmt.Errorf("read declaration: %w", err)
+	}
+	docs := v.Registry.Parse(d.Path, bytes).Docs
+	at := slices.IndexFunc(docs, func(l document.Located) bool { return l.Doc.Key() == k || l.Digest == d.Digest })
+	if at < 0 {
+		return workspace.ErrMoved
+	}
+	it, data, err := v.NewItem(v.Registry.Admit(docs[at].Doc, "operator", v.Now), "declaration")
 	if err != nil {
 		return err
 	}
