@@ -210,7 +210,7 @@ func (a *applier) keep(name string) error {
 			dir = fmt.Sprintf("%s.%d", dir, n)
 		}
 		kept := path.Join(dir, name)
-		err := inFolder(a.disk, kept, func() error { return a.disk.Place(name, kept) })
+		err := a.keepAs(name, kept)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -220,6 +220,26 @@ func (a *applier) keep(name string) error {
 		a.strangers = append(a.strangers, Stranger{Path: name, Kept: kept, Seq: a.seq})
 		return nil
 	}
+}
+
+// keepAs moves and makes it durable at once: nobody else has these bytes, and what comes next takes
+// their name.
+func (a *applier) keepAs(name, kept string) error {
+	if err := mkdirAll(a.disk, path.Dir(kept)); err != nil {
+		return err
+	}
+	for dir := path.Dir(path.Dir(kept)); dir != StateDir; dir = path.Dir(dir) {
+		if err := a.disk.SyncDir(dir); err != nil {
+			return &syncError{err}
+		}
+	}
+	if err := a.disk.Place(name, kept); err != nil {
+		return err
+	}
+	if err := a.disk.SyncDir(path.Dir(kept)); err != nil {
+		return &syncError{err}
+	}
+	return nil
 }
 
 // extend makes appended ranges hold their bytes. What somebody else wrote there is kept as a copy

@@ -124,7 +124,7 @@ func look(d disk.FS, name string) (lying, error) {
 	switch {
 	case errors.Is(err, disk.ErrNotRegular):
 		return lying{kind: other}, nil
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return lying{kind: absent}, nil
 	case err != nil:
 		return lying{}, err

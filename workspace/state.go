@@ -233,7 +233,9 @@ func (s *State) unindex(it *schema.Item) {
 			delete(s.dependants, dk)
 		}
 	}
-	s.counts[k.Family][it.State]--
+	if s.counts[k.Family][it.State]--; s.counts[k.Family][it.State] == 0 {
+		delete(s.counts[k.Family], it.State)
+	}
 	delete(s.in[it.State], k)
 	s.dequeue(it)
 }
