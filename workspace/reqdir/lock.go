@@ -101,7 +101,10 @@ func Await(ctx context.Context, dir string) error {
 		}
 		wait := pause
 		if soon > 0 {
-			wait, soon = soon, soon*2%(64*time.Millisecond)
+			wait, soon = soon, soon*2
+			if soon > awaitPoll {
+				soon = 0 // it was another's close
+			}
 		}
 		timer := time.NewTimer(wait)
 		select {

@@ -103,7 +103,7 @@ func (p Process) Signal(sig unix.Signal) error {
 	if err != nil {
 		return fmt.Errorf("open process %d: %w", p.PID, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if now, err := readProcess(p.PID); err != nil || now.Start != p.Start {
 		return nil
 	}

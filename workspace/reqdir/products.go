@@ -32,7 +32,7 @@ func List(dir string, r *schema.Request, c *schema.Completion) error {
 	if err != nil {
 		return fmt.Errorf("list products: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only read
 	l := lister{root: root, dir: dir}
 	dropped := map[string]int64{}
 	for _, t := range c.Transcripts {
@@ -208,7 +208,7 @@ func FileOf(dir, name string) (schema.File, error) {
 	if err != nil {
 		return schema.File{}, fmt.Errorf("list %s: %w", name, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only read
 	l := lister{root: root, dir: dir}
 	var found []schema.File
 	l.add(&found, name, maxArtifact)

@@ -184,22 +184,26 @@ func Spend(dir string) (bool, error) {
 		return false, fmt.Errorf("spend request: %w", err)
 	}
 	defer f.Close()
+	if err := confirm(f, dir); err != nil {
+		return false, fmt.Errorf("spend request: %w", errors.Join(err, os.Remove(path))) // nothing was started
+	}
+	return true, nil
+}
+
+func confirm(f *os.File, dir string) error {
 	data, err := json.Marshal(self())
 	if err != nil {
-		return false, fmt.Errorf("encode holder: %w", err)
+		return err
 	}
 	if _, err := f.Write(append(data, '\n')); err != nil {
-		return false, fmt.Errorf("spend request: %w", err)
+		return err
 	}
 	folder, err := os.Open(dir)
 	if err != nil {
-		return false, fmt.Errorf("spend request: %w", err)
+		return err
 	}
 	defer folder.Close()
-	if err := folder.Sync(); err != nil {
-		return false, fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return true, nil
+	return folder.Sync()
 }
 
 // Started reports whether the request is spent: an agent may have been started.

@@ -1,12 +1,12 @@
 package reqdir
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,9 +37,7 @@ func Salvage(dir string) (*schema.Completion, error) {
 	}
 	if exit != "" {
 		c.Exit = exit
-		c.Failure = map[string]string{schema.ExitCancelled: schema.FailCancelled,
-			schema.ExitTimeout: schema.FailTimeout, schema.ExitStalled: schema.FailStalled}[exit]
-		c.Detail = "the agent was being ended when its supervisor was lost"
+		c.Failure, c.Detail = endingClass[exit], "the agent was being ended when its supervisor was lost"
 		return c, nil
 	}
 	c.Claim, err = lastWords(dir, r)
@@ -51,10 +49,33 @@ func Salvage(dir string) (*schema.Completion, error) {
 
 const lostDetail = "the supervisor was lost before it could complete the request"
 
+// endingClass is the failure class of each reason to end an agent.
+var endingClass = map[string]string{
+	schema.ExitCancelled: schema.FailCancelled,
+	schema.ExitTimeout:   schema.FailTimeout,
+	schema.ExitStalled:   schema.FailStalled,
+	schema.ExitFailed:    schema.FailSupervisorLost, // by EndLost
+}
+
+// EndLost ends what is left of a lost request (see EndStrays), after it looked for a claim: an agent
+// that had claimed nothing by then claims nothing.
+func EndLost(ctx context.Context, dir string) error {
+	c, err := Salvage(dir)
+	if err != nil {
+		return err
+	}
+	if c.Claim == nil && c.Failure == schema.FailSupervisorLost {
+		if err := Ending(dir, schema.ExitFailed); err != nil {
+			return err
+		}
+	}
+	return EndStrays(ctx, c.Request)
+}
+
 func wasEnding(dir string) (string, error) {
 	data, err := readRegular(filepath.Join(dir, endingFile), 64)
 	switch exit := strings.TrimSpace(string(data)); {
-	case err == nil && slices.Contains(exits, exit):
+	case err == nil && endingClass[exit] != "":
 		return exit, nil
 	case err == nil:
 		return schema.ExitCancelled, nil // cut off while it was written

@@ -20,6 +20,9 @@ import (
 // environment may be read.
 func Strays(request string) ([]int, error) {
 	found, err := strays(request)
+	if err == nil && len(found) == 0 {
+		found, err = strays(request) // a parent may have died while its child was not listed yet
+	}
 	list := make([]int, len(found))
 	for i, p := range found {
 		list[i] = p.PID
@@ -33,9 +36,6 @@ func strays(request string) ([]Process, error) {
 		return nil, errors.New("find strays: no request given")
 	}
 	marked, err := scan(request)
-	if err == nil && len(marked) == 0 {
-		marked, err = scan(request) // a parent may have died while its child was not listed yet
-	}
 	if err != nil || len(marked) == 0 {
 		return nil, err
 	}
@@ -53,15 +53,11 @@ func scan(request string) ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark := []byte(schema.RequestEnv + "=" + request)
+	s := scanner{mark: []byte("\x00" + schema.RequestEnv + "=" + request + "\x00"), buf: make([]byte, 32<<10)}
 	var found []Process
 	for _, pid := range all {
-		if pid == os.Getpid() {
+		if pid == os.Getpid() || !s.carries(pid) {
 			continue
-		}
-		has, err := carries(pid, mark)
-		if err != nil || !has {
-			continue // gone, or another user's
 		}
 		if p, err := readProcess(pid); err == nil && !p.Dead {
 			found = append(found, p)
@@ -70,23 +66,53 @@ func scan(request string) ([]Process, error) {
 	return found, nil
 }
 
-// carries reads a process's environment. Within its exec a process shows none for an instant, which
-// must not hide it: an empty one is looked at again unless the process cannot have one.
-func carries(pid int, mark []byte) (bool, error) {
-	path := "/proc/" + strconv.Itoa(pid) + "/environ"
+// A scanner looks for the mark in environments; the buffer it reuses keeps a scan of a busy machine
+// at some microseconds a process.
+type scanner struct {
+	mark, buf []byte
+}
+
+// carries reports false also for a process that is gone or another user's. Within its exec a process
+// shows no environment for an instant, which must not hide it: an empty one is looked at again unless
+// the process cannot have one.
+func (s *scanner) carries(pid int) bool {
 	for try := 0; ; try++ {
-		env, err := os.ReadFile(path)
+		n, err := s.read("/proc/" + strconv.Itoa(pid) + "/environ")
 		if err != nil {
-			return false, err
+			return false
 		}
-		if len(env) > 0 {
-			return slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, mark) }), nil
+		if n > 0 {
+			return bytes.Contains(s.buf[:n+2], s.mark)
 		}
-		p, err := readProcess(pid)
-		if err != nil || p.Dead || p.kernel || try == 3 {
-			return false, err
+		if p, err := readProcess(pid); err != nil || p.Dead || p.kernel || try == 3 {
+			return false
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// read fills the buffer, from its second byte, with n bytes of a file between two zero bytes.
+func (s *scanner) read(path string) (n int, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for {
+		if n+2 >= len(s.buf) {
+			s.buf = append(s.buf, make([]byte, len(s.buf))...)
+		}
+		more, err := unix.Read(fd, s.buf[n+1:len(s.buf)-1])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, err
+		case more == 0:
+			s.buf[0], s.buf[n+1] = 0, 0
+			return n, nil
+		default:
+			n += more
+		}
 	}
 }
 
@@ -94,7 +120,7 @@ func carries(pid int, mark []byte) (bool, error) {
 const Grace = 5 * time.Second
 
 // EndStrays ends whatever carries the request's mark: TERM, then KILL, and waits until nothing is left.
-// What they write after the signal is no claim: call Ending before, unless Salvage was asked already.
+// For a request that was lost use EndLost: what its agent writes after the signal is no claim.
 func EndStrays(ctx context.Context, request string) error { return endStrays(ctx, request, Grace) }
 
 func endStrays(ctx context.Context, request string, grace time.Duration) error {

@@ -101,7 +101,7 @@ func (s *supervisor) inProject(in string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("open project: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only read
 	info, err := root.Stat(in)
 	if err != nil {
 		return "", fmt.Errorf("find the check's folder in the project: %w", err)

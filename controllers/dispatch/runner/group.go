@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -69,6 +71,9 @@ func (g *group) run(ctx context.Context, p *program) (ended, error) {
 	}
 	e := ended{start: time.Now()}
 	e.stopped = g.wait(ctx, p)
+	if g.reap(); g.status != nil {
+		e.stopped = "" // it was over before any signal of ours
+	}
 	abort := p.abort
 	if e.stopped == "" {
 		abort = nil // only its leavings are ended
@@ -106,7 +111,7 @@ func (g *group) spawn(p *program) (*streams, error) {
 		defer stderr.Close()
 	}
 	g.status = nil
-	g.pid, err = syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{Dir: p.dir, Env: p.env,
+	g.pid, err = syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{Dir: p.dir, Env: at(p.dir, p.env),
 		Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true}}) // "kill 0" in it must not reach us
 	if err != nil {
@@ -116,6 +121,12 @@ func (g *group) spawn(p *program) (*streams, error) {
 		return nil, fmt.Errorf("start %s: %w", p.path, err)
 	}
 	return s, nil
+}
+
+// at is the environment of a program in dir: some believe PWD.
+func at(dir string, env []string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.HasPrefix(entry, "PWD=") })
+	return append(env, "PWD="+dir)
 }
 
 // wait returns "" when the program has ended, or the reason to end it.

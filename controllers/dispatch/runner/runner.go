@@ -96,6 +96,11 @@ func spend(ctx context.Context, dir string, grace time.Duration, at func(string)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	s, err := newSupervisor(dir, request, grace, at)
+	if err != nil {
+		return err
+	}
+	defer s.close()
 	if first, err := reqdir.Spend(dir); err != nil || !first {
 		return err
 	}
@@ -107,11 +112,6 @@ func spend(ctx context.Context, dir string, grace time.Duration, at func(string)
 	}
 	running, end := watchCancel(ctx, dir)
 	defer end()
-	s, err := newSupervisor(dir, request, grace, at)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	c := s.run(running)
 	at("completing")
 	return complete(ctx, dir, c)
@@ -169,7 +169,7 @@ func complete(ctx context.Context, dir string, c *schema.Completion) error {
 func Locate() (binary string, args []string) {
 	self, err := os.Executable()
 	if err != nil {
-		return binaryName, nil // found in PATH or not at all, which Start says
+		return "/proc/self/exe", []string{subcommand}
 	}
 	if filepath.Base(self) == binaryName {
 		return self, nil
@@ -185,6 +185,11 @@ func Locate() (binary string, args []string) {
 // stand before the folder (see Locate). It is not given the marks of a request that this process may
 // carry itself. What it has to say about itself goes to supervisor.log in dir.
 func Start(binary, dir string, args ...string) error {
+	dir, dirErr := filepath.Abs(dir)
+	binary, err := filepath.Abs(binary) // the supervisor starts in the request folder
+	if err := errors.Join(dirErr, err); err != nil {
+		return fmt.Errorf("start supervisor: %w", err)
+	}
 	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return fmt.Errorf("start supervisor: %w", err)
@@ -196,7 +201,7 @@ func Start(binary, dir string, args ...string) error {
 	}
 	defer null.Close()
 	argv := append(append([]string{binary}, args...), dir)
-	p, err := os.StartProcess(binary, argv, &os.ProcAttr{Env: unmarked(os.Environ()),
+	p, err := os.StartProcess(binary, argv, &os.ProcAttr{Dir: dir, Env: unmarked(os.Environ()),
 		Files: []*os.File{null, null, log}, Sys: &syscall.SysProcAttr{Setsid: true}})
 	if err != nil {
 		return fmt.Errorf("start supervisor: %w", err)
