@@ -95,6 +95,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // Settle brings the controllers to their fixpoint once, waiting for dropped files to settle: what a
 // command does when no daemon runs. It leaves out the controllers that begin work.
 func Settle(ctx context.Context, o Options) (Report, error) {
+	o.Executor = nil
 	l, err := newLoop(o)
 	if err != nil {
 		return Report{}, err

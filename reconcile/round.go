@@ -65,6 +65,10 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 			br.forget()
 			err = l.look(ctx)
 		case passing(err) && !l.command:
+			if rec != nil { // committed, and carried out before anything else is
+				l.committed(rec)
+				br.commit(st.mark)
+			}
 			if err = l.trouble(ctx, "commit", err); err == nil {
 				err = l.look(ctx)
 			}

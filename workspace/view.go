@@ -25,6 +25,7 @@ type View struct {
 	Git      GitFacts
 	Asked    map[Query]Answer                 // what earlier proposals asked to observe
 	Plans    func(schema.Digest) *schema.Plan // archived plans by digest; nil for an unknown one
+	Notices  schema.Diagnostics               // what the observers cannot see, or only late; for people
 }
 
 // Intake is what the declarations folder holds.
@@ -73,8 +74,6 @@ type Compiled struct {
 	Diags   schema.Diagnostics       // why there is no Plan, or warnings
 	Changed []string                 // asset and configuration paths that differ from the current plan's inputs
 	Files   map[string]schema.Digest // all inputs as seen
-
-	Committed map[string]bool // of Changed: git HEAD has the same bytes
 }
 
 // RequestSeen is what can be seen of an active request, in the order in which it must be looked at.
@@ -119,6 +118,8 @@ type GitFacts struct {
 	Branch     string // branch of HEAD, or the commit when detached
 	Busy       string // operation under way: rebase, merge, checkout (index.lock), …
 	Head       string
+
+	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent in both
 }
 
 // A Query asks the observers for something too dear to look at always. The answer is in the next

@@ -7,8 +7,8 @@ import (
 )
 
 // afterglow is how long after a stage's result a file that is first seen still counts as the stage's
-// work: it had to settle before it was read.
-const afterglow = time.Second
+// work: the news of it may arrive later than that of the completion.
+const afterglow = 150 * time.Millisecond
 
 // WriterAt names the run that may have written a file which was first seen at t: one whose stage may
 // write the workspace and runs, or has just ended. "" means that only a person can have written it.
@@ -18,10 +18,31 @@ func (v *View) WriterAt(t time.Time) string {
 			return r.ID
 		}
 	}
-	if last := v.lastStage; last != nil && !t.After(last.At.Add(afterglow)) {
+	if last := v.lastStage; last != nil && !t.After(last.At.Add(afterglow)) && v.nodeWrites(last.Node) {
 		return last.Run
 	}
 	return ""
+}
+
+// nodeWrites asks the current plan, as the run that ended may be gone.
+func (v *View) nodeWrites(node string) bool {
+	if v.Plans == nil {
+		return true
+	}
+	p := v.Plans(v.Control.Plan)
+	if p == nil {
+		return true
+	}
+	known := false
+	for plane := range p.Graphs {
+		if k := p.Kind(plane, node); k != nil {
+			if k.WritesTree {
+				return true
+			}
+			known = true
+		}
+	}
+	return !known
 }
 
 // writes errs on the side of caution: a stage that no plan describes may write.
@@ -37,9 +58,12 @@ func (v *View) writes(r *schema.Run) bool {
 	return k == nil || k.WritesTree
 }
 
-// Vouched reports whether a person stands behind a file's bytes: they are committed to git, or were
-// accepted by command.
-func (v *View) Vouched(path string, d schema.Digest, committed bool) bool {
-	accepted, ok := v.Control.Accepted[path]
-	return committed && d != "" || ok && accepted == d
+// Vouched reports whether a person stands behind a file's bytes (no digest: behind its absence): they
+// are committed to git, or were accepted by command.
+func (v *View) Vouched(path string, is schema.Digest) bool {
+	if accepted, ok := v.Control.Accepted[path]; ok && accepted == is {
+		return true
+	}
+	committed, ok := v.Git.Committed[path]
+	return ok && committed == is
 }

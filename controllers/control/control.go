@@ -1,0 +1,178 @@
+// Package control keeps the runtime-wide state: which daemon runs, whether it was asked to stop, what
+// is declared about pausing, and which runners wait.
+package control
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/reconcile"
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+const name = "control"
+
+type controller struct{}
+
+// New returns the controller.
+func New() reconcile.Controller { return controller{} }
+
+func (controller) Name() string { return name }
+
+// Reconcile looks at one concern after the other; the first that has something to change proposes it.
+func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
+	if m := started(v); m != nil {
+		return reconcile.Proposal{Mutation: m}
+	}
+	if p := stop(v); p.Mutation != nil {
+		return p
+	}
+	if m := branch(v); m != nil {
+		return reconcile.Proposal{Mutation: m}
+	}
+	if m := declared(v); m != nil {
+		return reconcile.Proposal{Mutation: m}
+	}
+	return runners(v)
+}
+
+func propose(next *schema.Control, why string, events ...workspace.Event) *workspace.Mutation {
+	next.SchemaVersion = schema.Version
+	m := &workspace.Mutation{By: name, Why: why, Events: events}
+	m.PutControl(next)
+	return m
+}
+
+// started records a daemon's start, and drops a stop that was meant for another.
+func started(v *workspace.View) *workspace.Mutation {
+	if v.Daemon == "" || v.Control.Daemon == v.Daemon {
+		return nil
+	}
+	next := v.Control.Clone()
+	next.Daemon = v.Daemon
+	if next.Stop != nil && next.Stop.Daemon != v.Daemon {
+		next.Stop = nil
+	}
+	seeBranch(v, next)
+	return propose(next, "daemon "+v.Daemon+" starts", workspace.Event{Type: workspace.EvDaemon, Message: v.Daemon})
+}
+
+// stop obeys a stop once, and drops one that is addressed to another daemon. With Cancel, the stages in
+// flight are ended first; the loop starts nothing meanwhile.
+func stop(v *workspace.View) reconcile.Proposal {
+	s := v.Control.Stop
+	if s == nil || v.Daemon == "" {
+		return reconcile.Proposal{}
+	}
+	next := v.Control.Clone()
+	next.Stop = nil
+	if s.Daemon != v.Daemon {
+		return reconcile.Proposal{Mutation: propose(next, "drop a stop meant for daemon "+s.Daemon)}
+	}
+	if s.Cancel {
+		if m, waits := cancelStages(v, s); m != nil || waits {
+			return reconcile.Proposal{Mutation: m}
+		}
+	}
+	m := propose(next, "stop: "+s.Reason, workspace.Event{Type: workspace.EvStopped, Message: s.Reason})
+	return reconcile.Proposal{Mutation: m, Stop: true}
+}
+
+// cancelStages wants the end of all stages in flight (recovery tells their supervisors); the items go
+// back to the queue. It waits until the last completion has been applied.
+func cancelStages(v *workspace.View, s *schema.Stop) (m *workspace.Mutation, waits bool) {
+	m = &workspace.Mutation{By: name, Why: "cancel stages before the stop: " + s.Reason}
+	for _, r := range v.ActiveRuns() {
+		if r.Request == "" {
+			continue
+		}
+		waits = true
+		it := v.Items[r.Item]
+		if it == nil || it.Cancel != nil && it.Cancel.Now {
+			continue
+		}
+		it = it.Clone()
+		if it.Cancel == nil {
+			it.Cancel = &schema.Cancel{By: "command", Why: "stop --cancel: " + s.Reason, At: v.Now, To: schema.StateQueue}
+		}
+		it.Cancel.Now = true
+		it.Updated = v.Now
+		m.PutItem(it)
+		m.Tell(workspace.Event{Type: workspace.EvCancelWanted, Item: it.Key(), Run: r.ID, Request: r.Request, To: it.Cancel.To, Message: it.Cancel.Why})
+	}
+	if len(m.Ops) == 0 {
+		return nil, waits
+	}
+	return m, true
+}
+
+// branch records that git's HEAD moved to another branch: what vanishes from intake right after was
+// last seen on the branch before, which holds its prune.
+func branch(v *workspace.View) *workspace.Mutation {
+	next := v.Control.Clone()
+	if !seeBranch(v, next) {
+		return nil
+	}
+	return propose(next, "HEAD is on "+v.Git.Branch)
+}
+
+func seeBranch(v *workspace.View, next *schema.Control) bool {
+	if !v.Git.Repository || v.Git.Busy != "" || next.Head != nil && next.Head.Branch == v.Git.Branch {
+		return false
+	}
+	h := &schema.GitHead{Branch: v.Git.Branch, Since: v.Now}
+	if next.Head != nil {
+		h.Before = next.Head.Branch
+	}
+	next.Head = h
+	return true
+}
+
+// grace is how long a wait that is over is remembered: a runner that fails again within it goes on
+// where its backoff was.
+const grace = 15 * time.Minute
+
+// runners clears waits that are over and stalls whose settings have changed. A wait whose time has
+// come holds nothing back any more; the timer makes the loop look again then.
+func runners(v *workspace.View) reconcile.Proposal {
+	var p reconcile.Proposal
+	var plan *schema.Plan
+	if v.Plans != nil {
+		plan = v.Plans(v.Control.Plan)
+	}
+	next := v.Control.Clone()
+	var cleared []string
+	var events []workspace.Event
+	for runner, w := range v.Control.Runners {
+		switch {
+		case w.Config != "" && plan != nil && w.Config != workspace.RunnerSettings(plan, runner):
+			cleared = append(cleared, runner)
+		case w.Stalled:
+		case v.Now.Before(w.Until):
+			p.After = sooner(p.After, w.Until.Sub(v.Now))
+		case v.Now.Before(w.Until.Add(grace)):
+			p.After = sooner(p.After, w.Until.Add(grace).Sub(v.Now))
+		default:
+			cleared = append(cleared, runner)
+		}
+	}
+	if len(cleared) == 0 {
+		return p
+	}
+	slices.Sort(cleared)
+	for _, runner := range cleared {
+		delete(next.Runners, runner)
+		events = append(events, workspace.Event{Type: workspace.EvRunnerResumed, Message: runner})
+	}
+	p.Mutation = propose(next, "runners wait no more: "+strings.Join(cleared, ", "), events...)
+	return p
+}
+
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}

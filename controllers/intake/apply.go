@@ -1,0 +1,274 @@
+package intake
+
+import (
+	"fmt"
+	"slices"
+
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// operator is who declared what a file declares, unless the file says otherwise.
+const operator = "operator"
+
+// apply turns an order of the table into operations.
+func (b *batch) apply(a Action) {
+	switch a.Do {
+	case Admit:
+		b.admit(a)
+	case Replace, Repair, Restore:
+		b.replace(a)
+	case Defer, Recall, Relocate:
+		b.redeclare(a)
+	case Suspect:
+		b.suspect(a)
+	case Miss, Doom, Cancel:
+		b.prune(a)
+	}
+	b.did(string(a.Do), a.Key)
+}
+
+func (b *batch) admit(a Action) {
+	doc := b.v.Registry.Admit(a.Declared.Doc, operator, b.v.Now)
+	it, data := b.fresh(doc, "declaration")
+	it.Declared, it.During = b.declaration(a.Declared), b.writer(a)
+	b.m.PutFile(it.Path, "", data)
+	b.keepIdea(a, it)
+	b.put(it)
+	b.consequences(it, doc)
+	b.tell(workspace.EvAdmitted, it, it.State, a.Why)
+}
+
+// writer is the run that may have written the declaration.
+func (b *batch) writer(a Action) string {
+	if f := b.v.Intake.Files[a.Declared.Path]; f != nil {
+		return b.v.WriterAt(f.Changed)
+	}
+	return ""
+}
+
+// replace gives an item the declared content, if it changed, and a place in the queue.
+func (b *batch) replace(a Action) {
+	it := b.change(a.Key)
+	from, queued := it.State, it.State == schema.StateQueue
+	to := it.Path
+	if !queued {
+		to = b.v.DocumentPath(it, schema.StateQueue)
+	}
+	if a.Declared.Digest != it.Declared.Digest {
+		was := schema.Digest("")
+		if queued {
+			was = it.Document
+		} else {
+			b.m.RemoveFile(it.Path, it.Document)
+		}
+		doc := b.v.Registry.Admit(a.Declared.Doc, it.CreatedBy, it.CreatedAt)
+		b.m.PutFile(to, was, b.content(it, doc))
+		it.Generation++
+		it.During = b.writer(a)
+		b.keepIdea(a, it)
+		b.consequences(it, doc)
+		b.tell(workspace.EvReplaced, it, schema.StateQueue, a.Why)
+	} else {
+		b.m.MoveFile(it.Path, to, it.Document)
+	}
+	it.Path, it.Declared = to, b.declaration(a.Declared)
+	if !queued {
+		b.requeue(it)
+		it.Note(schema.Note{At: b.v.Now, By: operator, What: fmt.Sprintf("%s from %s", a.Do, from), Why: a.Why})
+		b.tell(workspace.EvRequeued, it, schema.StateQueue, a.Why)
+	}
+	b.release(a.Declared.Path)
+}
+
+// requeue clears what kept an item out of the queue. An operator's fix gives back its budgets.
+func (b *batch) requeue(it *schema.Item) {
+	it.State, it.EndedBy, it.Blocked, it.Cancel = schema.StateQueue, "", nil, nil
+	it.Counters, it.Requeues = nil, 0
+}
+
+// redeclare changes only what is known of the declaration.
+func (b *batch) redeclare(a Action) {
+	it := b.change(a.Key)
+	admitted, was := it.Declared.Digest, it.Declared
+	it.Declared = b.declaration(a.Declared)
+	it.Declared.Digest = admitted
+	event := workspace.EvRestored
+	switch {
+	case a.Do == Defer:
+		it.Declared.Pending = a.Declared.Digest
+		event = workspace.EvPending
+	case a.Do == Relocate:
+		event = workspace.EvReplaced
+	case a.Declared.Digest != admitted:
+		it.Declared.Pending = was.Pending
+	}
+	if it.Cancel != nil && it.Cancel.By == byPrune {
+		it.Cancel = nil
+	}
+	b.tell(event, it, it.State, a.Why)
+}
+
+// suspect records that an agent may have made the declaration's bytes.
+func (b *batch) suspect(a Action) {
+	f := b.v.Intake.Files[a.Declared.Path]
+	c := b.changeControl()
+	if c.Held == nil {
+		c.Held = map[string]schema.HeldChange{}
+	}
+	run := b.v.WriterAt(f.Changed)
+	c.Held[f.Path] = schema.HeldChange{Digest: f.Digest, During: run, Since: b.v.Now}
+	b.rest(f.Path, f.Digest)
+	b.m.Tell(workspace.Event{Type: workspace.EvHeld, Item: a.Key, Path: f.Path, Run: run, Message: a.Why})
+}
+
+// release forgets that a file was held once its bytes have been taken over.
+func (b *batch) release(p string) {
+	_, held := b.v.Control.Held[p]
+	_, accepted := b.v.Control.Accepted[p]
+	if held || accepted {
+		c := b.changeControl()
+		delete(c.Held, p)
+		delete(c.Accepted, p)
+	}
+}
+
+func (b *batch) prune(a Action) {
+	it := b.change(a.Key)
+	d := *it.Declared
+	it.Declared = &d
+	digest := schema.Digest("")
+	if f := b.v.Intake.Files[d.Path]; f != nil {
+		digest = f.Digest // it still declares others
+	}
+	b.rest(d.Path, digest)
+	now := b.v.Now
+	switch a.Do {
+	case Miss:
+		d.Absent, d.Branch = &now, b.t.lastBranch()
+		b.tell(workspace.EvPruneSeen, it, it.State, a.Why)
+	case Doom:
+		it.Cancel = &schema.Cancel{By: byPrune, Why: a.Why, At: now, To: schema.StateCancelled}
+		b.tell(workspace.EvCancelWanted, it, schema.StateCancelled, a.Why)
+	case Cancel:
+		b.end(it, schema.StateCancelled, byPrune)
+		d.Absent = nil
+		b.tell(workspace.EvCancelled, it, it.State, a.Why)
+	}
+}
+
+// end moves an item that is not active to an ended state.
+func (b *batch) end(it *schema.Item, state, by string) {
+	to := b.v.DocumentPath(it, state)
+	b.m.MoveFile(it.Path, to, it.Document)
+	it.Path, it.State, it.EndedBy, it.Blocked = to, state, by, nil
+}
+
+// consequences are what a document says about other items: the ones that it blocks wait for it, the
+// ones that it supersedes are ended and it takes their place.
+func (b *batch) consequences(it *schema.Item, doc *schema.Document) {
+	it.Blocks = texts(doc.Fields["blocks"])
+	for _, id := range it.Blocks {
+		k := schema.Key{Family: it.Family, ID: id}
+		if other := b.item(k); other != nil && waits(other) && !slices.Contains(other.DependsOn, it.ID) {
+			other = b.change(k)
+			other.DependsOn = append(other.DependsOn, it.ID)
+		}
+	}
+	for _, id := range texts(doc.Fields["supersedes"]) {
+		b.supersede(schema.Key{Family: it.Family, ID: id}, it.ID)
+	}
+}
+
+func (b *batch) supersede(old schema.Key, by string) {
+	if was := b.item(old); was == nil || old.ID == by || !waits(was) {
+		return
+	}
+	it := b.change(old)
+	b.end(it, schema.StateSuperseded, by)
+	why := "superseded by " + by
+	it.Note(schema.Note{At: b.v.Now, By: operator, What: why})
+	b.tell(workspace.EvSuperseded, it, it.State, why)
+	for _, k := range b.v.Dependants(old) {
+		if dep := b.item(k); waits(dep) && k.ID != by {
+			dep = b.change(k)
+			dep.DependsOn = replaced(dep.DependsOn, old.ID, by)
+		}
+	}
+}
+
+// replaced is a list with one id in another's place, naming it once.
+func replaced(ids []string, old, by string) []string {
+	var out []string
+	for _, id := range ids {
+		if id == old {
+			id = by
+		}
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// waits reports whether an item may still be rearranged: it neither runs nor has ended.
+func waits(it *schema.Item) bool {
+	return it.State == schema.StateQueue || it.State == schema.StateBlocked
+}
+
+// fresh makes the item of a document, and the bytes of its canonical form.
+func (b *batch) fresh(doc *schema.Document, source string) (*schema.Item, []byte) {
+	it, data, err := b.v.NewItem(doc, source)
+	if err != nil {
+		panic(err.Error()) // the table has asked for family and head before
+	}
+	it.DependsOn = dependencies(doc, b.v.Family(it.Family))
+	for _, id := range b.blockersOf(it.Key()) {
+		if !slices.Contains(it.DependsOn, id) {
+			it.DependsOn = append(it.DependsOn, id)
+		}
+	}
+	return it, data
+}
+
+// content takes another document over into an item.
+func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
+	n, data := b.fresh(doc, it.Source)
+	it.Document = n.Document
+	it.Title, it.Priority, it.Lineage, it.Checks = n.Title, n.Priority, n.Lineage, n.Checks
+	it.CreatedAt, it.CreatedBy, it.DependsOn = n.CreatedAt, n.CreatedBy, n.DependsOn
+	return data
+}
+
+// blockersOf lists the items that say they block k, those of this batch included.
+func (b *batch) blockersOf(k schema.Key) []string {
+	ids := slices.Clone(b.t.graph().admitted[k])
+	for _, other := range b.order {
+		if it := b.items[other]; other.Family == k.Family && slices.Contains(it.Blocks, k.ID) && !slices.Contains(ids, it.ID) {
+			ids = append(ids, it.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// keepIdea stores the idea that became a root spec: each generation once, never changed.
+func (b *batch) keepIdea(a Action, it *schema.Item) {
+	if idea := a.Declared.Doc; idea.Kind == schema.KindIdea {
+		b.m.PutFile(fmt.Sprintf("ideas/%s@%d.md", idea.ID, it.Generation), "", b.v.Registry.Render(idea))
+	}
+}
+
+// declaration is how an item remembers where it is declared, and what a batch rests on.
+func (b *batch) declaration(d *workspace.Declared) *schema.Declaration {
+	b.rest(d.Path, d.File)
+	return &schema.Declaration{Path: d.Path, Digest: d.Digest, Branch: b.v.Git.Branch}
+}
+
+func (b *batch) tell(event string, it *schema.Item, to, why string) {
+	e := workspace.Event{Type: event, Item: it.Key(), To: to, Path: it.Path, Message: why}
+	if fam := b.v.Family(it.Family); fam != nil {
+		e.Plane = fam.Plane
+	}
+	b.m.Tell(e)
+}

@@ -1,0 +1,270 @@
+// Package intake owns the declaration table: what happens to an item when its declaration appears,
+// changes, breaks, vanishes or comes back, and what becomes of what people do by hand in the runtime's
+// folders. It admits, replaces, cancels and restores; nothing else creates items from files.
+package intake
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// Do is what the table orders for one key.
+type Do string
+
+// The orders. Those below Cancel only say what is shown: they change nothing.
+const (
+	Nothing  Do = ""
+	Admit    Do = "admit"    // no item yet
+	Replace  Do = "replace"  // queued: generation + 1
+	Repair   Do = "repair"   // blocked: replaced and requeued as the operator's fix
+	Restore  Do = "restore"  // what a prune cancelled is requeued, replaced if it changed meanwhile
+	Defer    Do = "defer"    // active: the newest edit waits as the pending generation
+	Recall   Do = "recall"   // it is back: a recorded absence, a prune's cancel or a pending edit is withdrawn
+	Relocate Do = "relocate" // moved or encoded anew: only the path changes
+	Suspect  Do = "suspect"  // an agent may have made the edit: that is recorded
+	Miss     Do = "miss"     // its absence is recorded
+	Doom     Do = "doom"     // pruned while active: cancelled when its stage ends
+	Cancel   Do = "cancel"   // pruned
+
+	Hold     Do = "hold"     // would be done, but waits
+	Outdated Do = "outdated" // the item ended, or works, with earlier content
+	Reject   Do = "reject"   // will not be done
+	Keep     Do = "keep"     // the declaration is broken; the item stays as it is
+)
+
+// Changes reports whether the order changes state.
+func (d Do) Changes() bool {
+	switch d {
+	case Nothing, Hold, Outdated, Reject, Keep:
+		return false
+	}
+	return true
+}
+
+// An Action is what the table orders for one key, and why, in words for people.
+type Action struct {
+	Do       Do
+	Key      schema.Key
+	Why      string
+	Declared *workspace.Declared // the declaration in question; nil when there is none
+	Until    time.Time           // a Hold that ends by itself does so then
+}
+
+// Decide looks one key up in the declaration table.
+func Decide(v *workspace.View, k schema.Key) Action { return newTable(v).decide(k) }
+
+// Walk decides every key whose declaration and item may disagree, in the order in which the
+// controller works them off. It is what "diff" and "intake ls" show.
+func Walk(v *workspace.View) iter.Seq[Action] { return newTable(v).walk }
+
+// A table decides the keys of one view, and remembers what it had to find out about the whole of it.
+type table struct {
+	v *workspace.View
+
+	counted       bool
+	live, missing int // declared items that have not ended; those of them without a declaration
+
+	deps *graph
+}
+
+func newTable(v *workspace.View) *table { return &table{v: v} }
+
+func (t *table) walk(yield func(Action) bool) {
+	if t.v.Intake == nil {
+		return
+	}
+	for _, k := range t.v.Intake.Unreconciled {
+		a := t.decide(k)
+		if a.Do != Nothing && !yield(a) {
+			return
+		}
+	}
+}
+
+// decide is the table: rows are what the declaration did, columns the item's state.
+func (t *table) decide(k schema.Key) Action {
+	it, found := t.v.Items[k], t.v.Intake.ByKey[k]
+	a := Action{Key: k}
+	switch {
+	case len(found) == 0 && (it == nil || it.Declared == nil):
+		return a
+	case len(found) == 0:
+		return t.absent(a, it)
+	case len(found) > 1:
+		return double(a, it, found)
+	}
+	a.Declared = &found[0]
+	switch f := t.v.Intake.Files[a.Declared.Path]; {
+	case f != nil && f.Settling:
+		return hold(a, "its declaration is being written")
+	case it == nil:
+		return t.appeared(a)
+	case it.Declared == nil:
+		return reject(a, fmt.Sprintf("%s exists already and came from another door (%s); choose another id", k, it.Source))
+	case it.Declared.Digest == a.Declared.Digest:
+		return t.equal(a, it)
+	}
+	return t.edited(a, it)
+}
+
+func double(a Action, it *schema.Item, found []workspace.Declared) Action {
+	paths := make([]string, len(found))
+	for i, d := range found {
+		paths[i] = d.Path
+	}
+	slices.Sort(paths)
+	a.Declared = &found[0]
+	if it == nil || it.Declared == nil {
+		return reject(a, fmt.Sprintf("declared more than once: %s; keep one", strings.Join(paths, ", ")))
+	}
+	for i, d := range found {
+		if d.Path == it.Declared.Path {
+			a.Declared = &found[i]
+		}
+	}
+	if returned(it) && it.Declared.Digest == a.Declared.Digest {
+		return do(a, Recall, "its declaration is there again")
+	}
+	return reject(a, fmt.Sprintf("declared more than once: %s; the admitted %s stays as it is; keep one", strings.Join(paths, ", "), a.Key))
+}
+
+// appeared is the row of a declaration without an item.
+func (t *table) appeared(a Action) Action {
+	if t.v.Hold[a.Key] {
+		return hold(a, "older than this workspace; millrace queue admit "+a.Key.ID+" runs it")
+	}
+	if r, ok := t.acceptable(a); !ok {
+		return r
+	}
+	return do(a, Admit, "declared in "+a.Declared.Path)
+}
+
+// equal is the row of a declaration that is as it was admitted.
+func (t *table) equal(a Action, it *schema.Item) Action {
+	switch {
+	case it.State == schema.StateCancelled && it.EndedBy == byPrune:
+		if r, ok := t.placed(a); !ok {
+			return r
+		}
+		return do(a, Restore, "its declaration is there again")
+	case returned(it):
+		return do(a, Recall, "its declaration is there again")
+	case it.Declared.Pending != "":
+		return do(a, Recall, "the edit that waited was taken back")
+	case it.Declared.Path != a.Declared.Path:
+		return do(a, Relocate, "moved from "+it.Declared.Path)
+	case it.State == schema.StateCancelled:
+		a.Why = "ended by " + it.EndedBy + "; it stays ended while its declaration does not change"
+	}
+	return a
+}
+
+// edited is the row of a declaration that says something else than what was admitted.
+func (t *table) edited(a Action, it *schema.Item) Action {
+	switch {
+	case it.State == schema.StateActive:
+		d := it.Declared
+		if d.Pending == a.Declared.Digest && d.Path == a.Declared.Path && !returned(it) {
+			return show(a, Outdated, "the edit waits until it leaves active")
+		}
+		return do(a, Defer, "edited while active: the edit waits until it leaves active")
+	case schema.Ended(it.State) && (it.State != schema.StateCancelled || it.EndedBy != byPrune):
+		return show(a, Outdated, fmt.Sprintf("edited after it was %s; nothing reruns; millrace queue reopen %s does", it.State, it.ID))
+	}
+	if it.State == schema.StateBlocked {
+		if s, suspected := t.suspect(a); suspected {
+			return s
+		}
+	}
+	if r, ok := t.acceptable(a); !ok {
+		return r
+	}
+	switch it.State {
+	case schema.StateBlocked:
+		return do(a, Repair, "its declaration was edited")
+	case schema.StateQueue:
+		return do(a, Replace, "its declaration was edited")
+	}
+	return do(a, Restore, "its declaration is there again, edited")
+}
+
+// suspect keeps an edit that an agent may have made from taking an item out of blocked. It is recorded
+// once seen, so that neither the end of the run nor a restart makes it trustworthy.
+func (t *table) suspect(a Action) (Action, bool) {
+	v, d := t.v, a.Declared
+	f := v.Intake.Files[d.Path]
+	if f == nil || v.Vouched(d.Path, f.Digest) {
+		return a, false
+	}
+	why := fmt.Sprintf("edited while a stage could write the workspace: commit it, or millrace intake accept %s", d.Path)
+	if h, ok := v.Control.Held[d.Path]; ok && h.Digest == f.Digest {
+		return hold(a, why), true
+	}
+	if v.WriterAt(f.Changed) != "" {
+		return do(a, Suspect, why), true
+	}
+	return a, false
+}
+
+// acceptable says whether the declared record may become an item's content, or why not.
+func (t *table) acceptable(a Action) (Action, bool) {
+	d := a.Declared
+	if d.Doc == nil {
+		return hold(a, "its declaration has not been read yet"), false
+	}
+	if r, ok := t.placed(a); !ok {
+		return r, false
+	}
+	if why := refusal(d.Doc); why != "" {
+		return reject(a, why), false
+	}
+	if cycle := t.graph().cycle(a.Key); cycle != nil {
+		return reject(a, "its dependencies form a cycle: "+strings.Join(cycle, " → ")), false
+	}
+	return a, true
+}
+
+// refusal is why a valid record cannot be an item whatever else there is; "" when it can.
+func refusal(d *schema.Document) string {
+	if hint, _ := d.Fields["status_hint"].(string); hint == schema.StateDone {
+		return "its status_hint says done, so there is nothing to run; take the hint out, or millrace queue admit --done " + d.ID
+	}
+	if _, err := d.Head(); err != nil { // a definition of the operator's may give the common fields other types
+		return fmt.Sprintf("its common fields cannot be read: %v", err)
+	}
+	return ""
+}
+
+// placed says whether the plan knows where an item of the family lies.
+func (t *table) placed(a Action) (Action, bool) {
+	fam := t.v.Family(a.Key.Family)
+	if fam == nil {
+		return hold(a, fmt.Sprintf("no family %q is known; millrace modes show lists them", a.Key.Family)), false
+	}
+	for _, s := range []string{schema.StateQueue, schema.StateCancelled} {
+		if fam.Folders[s] == "" {
+			return hold(a, fmt.Sprintf("family %s names no folder for the state %s", fam.ID, s)), false
+		}
+	}
+	return a, true
+}
+
+// returned reports whether the item's absence has had consequences that a return takes back.
+func returned(it *schema.Item) bool {
+	return it.Declared.Absent != nil || it.Cancel != nil && it.Cancel.By == byPrune
+}
+
+func do(a Action, d Do, why string) Action {
+	a.Do, a.Why = d, why
+	return a
+}
+
+func show(a Action, d Do, why string) Action { return do(a, d, why) }
+func hold(a Action, why string) Action       { return do(a, Hold, why) }
+func reject(a Action, why string) Action     { return do(a, Reject, why) }

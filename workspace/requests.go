@@ -1,0 +1,174 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"millrace/schema"
+	"millrace/schema/document"
+	"millrace/workspace/reqdir"
+)
+
+// requests looks at the folders of the active requests. A completion is read once: its supervisor
+// writes it once, and it counts when nobody holds the lock.
+type requests struct {
+	dir      string // absolute, of the workspace folder
+	registry *document.Registry
+	read     func(name string, max int64) ([]byte, error)
+
+	active map[string]string // request → run
+	seen   map[string]*RequestSeen
+}
+
+func newRequests(dir string, read func(string, int64) ([]byte, error)) *requests {
+	return &requests{dir: dir, read: read, active: map[string]string{}, seen: map[string]*RequestSeen{}}
+}
+
+// refresh asks every active request, in the order in which the answers count.
+func (r *requests) refresh(ctx context.Context) error {
+	next := make(map[string]*RequestSeen, len(r.active))
+	for id, run := range r.active {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if old := r.seen[id]; old != nil && (old.Completion != nil || old.Salvage != nil) {
+			next[id] = old
+			continue
+		}
+		seen, err := r.look(run, id)
+		if err != nil {
+			return fmt.Errorf("look at request %s: %w", id, err)
+		}
+		next[id] = seen
+	}
+	r.seen = next
+	return nil
+}
+
+func (r *requests) look(run, id string) (*RequestSeen, error) {
+	name := RequestDir(run, id)
+	dir := filepath.Join(r.dir, filepath.FromSlash(name))
+	alive, err := reqdir.Alive(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		alive = false
+	case err != nil:
+		return nil, err
+	case alive:
+		return &RequestSeen{Alive: true, Started: true}, nil
+	}
+	seen := &RequestSeen{}
+	if seen.Started, err = reqdir.Started(dir); err != nil {
+		return nil, err
+	}
+	done, err := reqdir.ReadCompletion(dir)
+	switch {
+	case err == nil:
+		seen.Completion = done
+		r.inspect(seen, name, dir, done)
+		return seen, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		seen.Broken = err.Error()
+	}
+	if !seen.Started {
+		return seen, nil
+	}
+	strays, err := reqdir.Strays(id)
+	if err != nil {
+		return nil, err
+	}
+	if seen.Strays = len(strays); seen.Strays > 0 {
+		return seen, nil
+	}
+	// It may have lived and ended while it was looked at: only what is lost twice is lost.
+	if alive, err = reqdir.Alive(dir); err != nil {
+		return nil, err
+	} else if alive {
+		return &RequestSeen{Alive: true, Started: true}, nil
+	}
+	if _, err := reqdir.ReadCompletion(dir); err == nil {
+		return r.look(run, id)
+	}
+	if seen.Salvage, err = reqdir.Salvage(dir); err != nil {
+		return nil, err
+	}
+	if seen.Salvage != nil {
+		r.inspect(seen, name, dir, seen.Salvage)
+	}
+	return seen, nil
+}
+
+// inspect checks what the completion lists: artifacts against their definitions, and the outbox.
+func (r *requests) inspect(seen *RequestSeen, name, dir string, done *schema.Completion) {
+	definitions := map[string]string{}
+	if req, err := reqdir.ReadRequest(dir); err == nil {
+		for _, a := range req.Artifacts {
+			definitions[a.File] = a.Schema
+		}
+	}
+	for _, f := range done.Artifacts {
+		definition := definitions[f.Path]
+		if definition == "" || path.Ext(f.Path) != ".json" {
+			continue
+		}
+		data, diag := r.listed(name, f)
+		if diag != nil {
+			seen.Invalid = append(seen.Invalid, *diag)
+			continue
+		}
+		seen.Invalid = append(seen.Invalid, r.registry.CheckJSON(definition, f.Path, data)...)
+	}
+	for _, f := range done.Outbox {
+		if ignored(path.Base(f.Path)) {
+			continue
+		}
+		out := OutboxFile{Path: strings.TrimPrefix(f.Path, schema.OutboxFolder+"/")}
+		data, diag := r.listed(name, f)
+		if diag != nil {
+			out.Diags = schema.Diagnostics{*diag}
+		} else {
+			parsed := r.registry.Parse(path.Join(IntakeDir, out.Path), data)
+			out.Diags = parsed.Diags
+			for _, d := range parsed.Docs {
+				out.Docs = append(out.Docs, d.Doc)
+			}
+		}
+		seen.Outbox = append(seen.Outbox, out)
+	}
+}
+
+// listed reads a file of the request folder, which must still be what the completion says it is.
+func (r *requests) listed(name string, f schema.File) ([]byte, *schema.Diagnostic) {
+	data, err := r.read(path.Join(name, f.Path), schema.MaxFile)
+	if err != nil {
+		d := unreadable(f.Path, err)
+		return nil, &d
+	}
+	if f.Digest != "" && schema.DigestOf(data) != f.Digest {
+		d := refused(f.Path, "is no longer what the supervisor listed", "nobody may write a request folder but its supervisor")
+		return nil, &d
+	}
+	return data, nil
+}
+
+// view notes which requests are active now and shows what was seen of them.
+func (r *requests) view(s *State) map[string]*RequestSeen {
+	active := make(map[string]string, len(s.Runs))
+	shown := make(map[string]*RequestSeen, len(s.Runs))
+	for _, run := range s.Runs {
+		if run.Request == "" {
+			continue
+		}
+		active[run.Request] = run.ID
+		if seen := r.seen[run.Request]; seen != nil {
+			shown[run.Request] = seen
+		}
+	}
+	r.active = active
+	return shown
+}
