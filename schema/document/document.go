@@ -1,15 +1,17 @@
 // Package document owns the encodings of documents: headed Markdown, front matter, YAML, JSON and CUE
 // become one record, checked by its CUE definition, and one canonical form on the way out.
+//
+// Every encoding is first read into a tree of nodes that know their places. The tree is checked under
+// the shape of its definition, which says all that is wrong in words a person can act on; what passes
+// is judged by CUE, whose word is final.
 package document
 
 import (
-	"time"
+	"path"
+	"strings"
 
 	"millrace/schema"
 )
-
-// A Registry knows the definitions of all document kinds. It is safe for concurrent use.
-type Registry struct{}
 
 // A Parsed file: its valid documents, and what is wrong with the others.
 type Parsed struct {
@@ -25,26 +27,241 @@ type Located struct {
 	Digest       schema.Digest
 }
 
-// NewRegistry makes a registry of the built-in kinds and the families that bring a definition.
-func NewRegistry(families map[string]*schema.Family) (*Registry, error) { panic("unwritten") }
-
-// Parse reads a dropped file under the rules of intake/.
-func (r *Registry) Parse(path string, data []byte) Parsed { panic("unwritten") }
-
-// ParseStored reads a document of a lifecycle folder.
-func (r *Registry) ParseStored(family, path string, data []byte) (*schema.Document, schema.Diagnostics) {
-	panic("unwritten")
+// Parse reads a dropped file under the rules of intake/. The kind of a document is the field "kind",
+// else that of its id field, else what the first folder below intake/ implies.
+func (r *Registry) Parse(file string, data []byte) Parsed {
+	recs, fault := r.records(file, data, schema.MaxFile)
+	if fault != nil {
+		return Parsed{Diags: fault, Unparsed: true}
+	}
+	var p Parsed
+	for _, rec := range recs {
+		c := &checker{path: file}
+		if k := r.resolve(c, rec, r.implied(file)); k != nil {
+			doc := r.document(c, rec, k, true)
+			if doc != nil {
+				if why := Inadmissible(doc); why != "" {
+					c.add(rec.place("status_hint"), "status_hint", why, "leave it out; 'millrace queue admit --done' records what ended elsewhere")
+				}
+			}
+			if doc != nil && !c.diags.HasErrors() {
+				p.Docs = append(p.Docs, Located{doc, rec.at.line, rec.at.column, doc.Digest()})
+			}
+		}
+		p.Diags = append(p.Diags, c.diags...)
+	}
+	return p
 }
 
-// Render writes the canonical form.
-func (r *Registry) Render(d *schema.Document) []byte { panic("unwritten") }
-
-// Admit fills the defaults of admission on a copy.
-func (r *Registry) Admit(d *schema.Document, by string, now time.Time) *schema.Document {
-	panic("unwritten")
+// ParseStored reads the document of a lifecycle folder of the family. Labels that are no fields are
+// kept in the body with a warning: other versions of Millrace may have written them.
+func (r *Registry) ParseStored(family, file string, data []byte) (*schema.Document, schema.Diagnostics) {
+	c := &checker{path: file}
+	recs, diags := r.records(file, data, 2*schema.MaxFile) // canonical form may be longer than what was dropped
+	if diags != nil {
+		return nil, diags
+	}
+	if len(recs) > 1 {
+		c.subject = family
+		c.add(recs[1].at, "", "is a second document", "a file of this folder holds one document")
+		return nil, c.diags
+	}
+	k := r.resolve(c, recs[0], family)
+	if k != nil && k.name != family {
+		c.add(recs[0].at, "kind", "is a "+k.name+" in a folder for "+family, "move the file to where its kind belongs")
+		k = nil
+	}
+	if k == nil {
+		return nil, c.diags
+	}
+	doc := r.document(c, recs[0], k, false)
+	if c.diags.HasErrors() {
+		return nil, c.diags
+	}
+	return doc, c.diags
 }
 
-// CheckJSON checks JSON against a definition such as "#Item".
-func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagnostics {
-	panic("unwritten")
+// Inadmissible says why a valid document is never admitted, or "".
+func Inadmissible(d *schema.Document) string {
+	if d.Fields["status_hint"] == "done" {
+		return "work that is already done is not admitted"
+	}
+	return ""
+}
+
+// records reads a file, translating what makes it unreadable.
+func (r *Registry) records(file string, data []byte, limit int) ([]*record, schema.Diagnostics) {
+	src, f := source(data, limit)
+	var recs []*record
+	if f == nil {
+		recs, f = read(file, src)
+	}
+	if f == nil {
+		return recs, nil
+	}
+	c := &checker{path: file}
+	c.add(f.at, "", f.message, f.hint)
+	return nil, c.diags
+}
+
+// implied is the kind that the first folder below intake/ implies, or "".
+func (r *Registry) implied(file string) string {
+	parts := strings.Split(path.Clean(file), "/")
+	for i, p := range parts {
+		if p == "intake" && i+2 < len(parts) {
+			kind, _ := r.IntakeFolder(parts[i+1])
+			return kind
+		}
+	}
+	return ""
+}
+
+// resolve finds the kind of a record; nil: it was refused.
+func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
+	names := map[string]*node{}
+	if rec.headed != nil {
+		names = rec.headed.names()
+	} else {
+		for _, f := range rec.fields.fields {
+			names[f.name] = f.value
+		}
+	}
+	if given := names["kind"]; given != nil && given.kind != isNull {
+		name := strings.TrimSpace(given.text)
+		if k := r.kinds[name]; given.kind == isText && k != nil {
+			return k
+		}
+		hint := "kinds are " + strings.Join(r.order, ", ")
+		if near := nearest(name, r.order, 3); near != "" {
+			hint = "did you mean " + near + "? " + hint
+		}
+		message := shown(given) + " is not a kind"
+		if r.artifacts[name] {
+			message = shown(given) + " is what a stage writes, not a declaration"
+		}
+		c.add(given.at, "kind", message, hint)
+		return nil
+	}
+	if k := r.kinds[implied]; k != nil && k.id != "" && names[k.id] != nil {
+		return k // lineage fields carry ids of other kinds
+	}
+	for _, name := range r.order {
+		if k := r.kinds[name]; k.id != "" && names[k.id] != nil && names[k.id].kind != isNull {
+			return k
+		}
+	}
+	if k := r.kinds[implied]; k != nil {
+		return k
+	}
+	c.add(rec.at, "kind", "is missing: nothing says what this document is",
+		"add kind: "+r.order[0]+" (or "+strings.Join(r.order[1:], ", ")+"), or put it into a folder like intake/"+r.kinds[r.order[0]].intake[0]+"/")
+	return nil
+}
+
+// document makes the record of a known kind into a document; nil: it was refused.
+func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *schema.Document {
+	c.subject = k.name
+	if rec.headed != nil {
+		c.labels(rec, k.shape, k.name == schema.KindIdea, strict)
+	}
+	rec.fields = rec.fields.without("kind")
+	c.title(rec, k)
+	id := c.identity(rec, k)
+	fields, ok := c.value(rec.fields, k.shape, "", false)
+	body := tidyBody(rec.body)
+	c.body(rec, k, body)
+	if !ok || c.diags.HasErrors() {
+		return nil
+	}
+	doc := &schema.Document{Kind: k.name, ID: id, Fields: fields.(map[string]any), Body: body}
+	if k.id != "" {
+		doc.ID, _ = doc.Fields[k.id].(string)
+	}
+	c.itself(rec, doc)
+	r.judge(c, k.definition, k.shape, rec.fields, doc.Fields)
+	if c.diags.HasErrors() {
+		return nil
+	}
+	return doc
+}
+
+// title takes the H1 for the title, and an idea's file name when there is neither.
+func (c *checker) title(rec *record, k *kind) {
+	if k.shape.field("title") == nil {
+		return
+	}
+	given := rec.fields.field("title")
+	missing := given == nil || given.kind == isNull
+	if rec.heading != nil && !missing && given.kind == isText && tidy(given.text) != rec.heading.text {
+		c.add(rec.heading.at, "title", "the heading "+shown(rec.heading)+" is not the title "+shown(given),
+			"make them equal, or remove one of them")
+	}
+	title := rec.heading
+	if title == nil && missing && k.name == schema.KindIdea && strings.TrimSpace(rec.body) != "" {
+		title = &node{at: rec.at, kind: isText, text: strings.NewReplacer("-", " ", "_", " ").Replace(stem(c.path))}
+	}
+	if missing && title != nil {
+		rec.fields = rec.fields.without("title")
+		rec.fields.fields = append(rec.fields.fields, member{title.at, "title", title})
+	}
+}
+
+// identity fills an absent id from the file name, and names the subject of all further diagnostics.
+func (c *checker) identity(rec *record, k *kind) string {
+	if k.id == "" {
+		return k.name
+	}
+	given := rec.fields.field(k.id)
+	if given == nil || given.kind == isNull || given.kind == isText && strings.TrimSpace(given.text) == "" {
+		slug := schema.Slug(stem(c.path))
+		if !rec.alone || slug == "" || k.shape.field(k.id).shape.name != "#ID" {
+			return ""
+		}
+		given = &node{at: rec.at, kind: isText, text: slug}
+		rec.fields = rec.fields.without(k.id)
+		rec.fields.fields = append(rec.fields.fields, member{rec.at, k.id, given})
+	}
+	if given.kind == isText {
+		c.subject = k.name + " " + shown(&node{kind: isText, text: tidy(given.text)})
+		return tidy(given.text)
+	}
+	return ""
+}
+
+func stem(file string) string {
+	base := path.Base(file)
+	return strings.TrimSuffix(base, path.Ext(base))
+}
+
+// body checks the free text. An idea is nothing without any.
+func (c *checker) body(rec *record, k *kind, body string) {
+	if i := strings.IndexByte(body, 0); i >= 0 {
+		c.add(rec.bodyAt, "body", "holds a zero byte", "remove it")
+	}
+	if k.name == schema.KindIdea && body == "" && rec.fields.field("title") == nil {
+		c.diags = nil
+		c.add(rec.at, "", "says nothing", "an idea needs a heading or some text")
+	}
+}
+
+// itself refuses a document that waits for itself.
+func (c *checker) itself(rec *record, d *schema.Document) {
+	for _, name := range []string{"depends_on", "blocks"} {
+		list, _ := d.Fields[name].([]any)
+		for i, id := range list {
+			if id == d.ID {
+				c.add(rec.place(name), name+index(i), shown(&node{kind: isText, text: d.ID})+" is the document itself", "remove it")
+			}
+		}
+	}
+}
+
+// place of a field of the record.
+func (rec *record) place(name string) place {
+	if rec.fields != nil {
+		if v := rec.fields.field(name); v != nil {
+			return v.at
+		}
+	}
+	return rec.at
 }

@@ -1,0 +1,23 @@
+package document
+
+import (
+	"iter"
+	"maps"
+	"strings"
+	"unicode"
+)
+
+// tidyBody is the normal form of free text: "\n" line ends, no blank lines around it.
+func tidyBody(body string) string {
+	body = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(body)
+	body = strings.TrimRightFunc(body, unicode.IsSpace)
+	for {
+		first, rest, more := strings.Cut(body, "\n")
+		if !more || strings.TrimSpace(first) != "" {
+			return body
+		}
+		body = rest
+	}
+}
+
+func keys(m map[string]any) iter.Seq[string] { return maps.Keys(m) }
