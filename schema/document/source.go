@@ -79,8 +79,8 @@ func position(data []byte, offset int) place {
 	return place{1 + bytes.Count(before, []byte("\n")), offset - bytes.LastIndexByte(before, '\n')}
 }
 
-// encoding is the name of the reader for a file: by its extension, else by how it begins.
-func encoding(file string, data []byte) string {
+// encodingOf is the name of the reader for a file: by its extension, else by how it begins.
+func encodingOf(file string, data []byte) string {
 	switch strings.ToLower(path.Ext(file)) {
 	case ".md", ".markdown":
 		return "markdown"
@@ -107,7 +107,7 @@ func encoding(file string, data []byte) string {
 
 // read splits a file into its records.
 func read(file string, data []byte) ([]*record, *fault) {
-	switch encoding(file, data) {
+	switch encodingOf(file, data) {
 	case "yaml":
 		return readYAML(data)
 	case "json":
