@@ -1,9 +1,11 @@
 package document
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +21,7 @@ import (
 type checker struct {
 	path    string
 	subject string
+	named   string // id field that each document of the file must have, "" when the file names its only one
 	raw     bool // what the runtime wrote itself: blanks count, nothing is normalised
 	diags   schema.Diagnostics
 }
@@ -36,16 +39,16 @@ func (c *checker) warn(at place, field, message, hint string) {
 // value checks one value and returns it normalised; false: it is absent or was refused. Text below
 // the first level stays as it is written, because there it may be a command.
 func (c *checker) value(n *node, s *shape, field string, exact bool) (any, bool) {
-	blank := n.kind == isText && strings.TrimSpace(n.text) == "" && s.kind != cue.TopKind
+	blank := n.kind == isText && strings.TrimSpace(n.text) == ""
 	switch {
+	case s.kind == cue.TopKind:
+		return n.value(), true
 	case c.raw && n.kind == isNull && s.kind == cue.ListKind: // a nil slice
 		return []any{}, true
 	case c.raw && n.kind == isNull && s.kind == cue.StructKind && s.open != nil: // a nil map
 		return map[string]any{}, true
 	case n.kind == isNull, blank && !c.raw:
 		return nil, false
-	case s.kind == cue.TopKind:
-		return n.value(), true
 	case s.kind == cue.ListKind && n.kind == isList:
 		return c.list(n, s, field, exact)
 	case s.kind == cue.StructKind && n.kind == isObject:
@@ -140,14 +143,14 @@ func (c *checker) choice(n *node, s *shape, field, text string) (any, bool) {
 			return text, true
 		}
 	}
-	hint := "write " + strings.Join(s.choices, ", ")
-	if i := strings.LastIndex(hint, ", "); i >= 0 {
-		hint = hint[:i] + " or" + hint[i+1:]
+	hint := "write " + s.choices[0]
+	if last := len(s.choices) - 1; last > 0 {
+		hint = "write " + strings.Join(s.choices[:last], ", ") + " or " + s.choices[last]
 	}
 	if near := nearest(strings.ToLower(text), s.choices, 2); near != "" {
 		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
-	c.add(n.at, field, shown(n)+" is not one of its values", hint)
+	c.add(n.at, field, shown(n)+" is not allowed here", hint)
 	return nil, false
 }
 
@@ -237,6 +240,14 @@ func (c *checker) object(n *node, s *shape, field string) (any, bool) {
 	return object, len(c.diags) == before
 }
 
+// sorted puts the diagnostics in the order in which a reader meets their places.
+func (c *checker) sorted() schema.Diagnostics {
+	slices.SortStableFunc(c.diags, func(a, b schema.Diagnostic) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return c.diags
+}
+
 // missing points at the object that lacks the field, or at the field that is there with nothing in it.
 func (c *checker) missing(n *node, f *fieldShape, field string) {
 	at, message := n.at, "is missing"
@@ -247,6 +258,8 @@ func (c *checker) missing(n *node, f *fieldShape, field string) {
 	}
 	hint := "add " + f.name
 	switch {
+	case f.name == c.named && field == "":
+		hint += ": in a file of several documents each names its own"
 	case f.least > 0:
 		hint += " with at least one entry"
 	case len(f.choices) > 0:
@@ -264,7 +277,7 @@ func (c *checker) unknown(f member, s *shape, field string) {
 	if len(names) > 0 {
 		hint = "known are " + strings.Join(names, ", ")
 	}
-	if near := nearest(f.name, names, max(3, len(f.name)/2)); near != "" {
+	if near := nearest(f.name, names, max(2, len(f.name)/3)); near != "" {
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
 	c.add(f.at, join(field, f.name), "is not a known field", hint)

@@ -53,7 +53,7 @@ func dataTokens(src []byte) *fault {
 	for {
 		pos, tok, lit := s.Scan()
 		at := place{pos.Line(), pos.Column()}
-		if tok != token.COLON {
+		if tok != token.COLON && tok != token.OPTION && tok != token.NOT {
 			if f := loose(last, lastLit, lastAt); f != nil {
 				return f
 			}

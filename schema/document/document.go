@@ -48,7 +48,7 @@ func (r *Registry) Parse(file string, data []byte) Parsed {
 				p.Docs = append(p.Docs, Located{doc, rec.at.line, rec.at.column, doc.Digest()})
 			}
 		}
-		p.Diags = append(p.Diags, c.diags...)
+		p.Diags = append(p.Diags, c.sorted()...)
 	}
 	return p
 }
@@ -76,9 +76,9 @@ func (r *Registry) ParseStored(family, file string, data []byte) (*schema.Docume
 	}
 	doc := r.document(c, recs[0], k, false)
 	if c.diags.HasErrors() {
-		return nil, c.diags
+		return nil, c.sorted()
 	}
-	return doc, c.diags
+	return doc, c.sorted()
 }
 
 // Inadmissible says why a valid document is never admitted, or "".
@@ -162,6 +162,9 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *schema.Document {
 	c.subject = k.name
 	if rec.headed != nil {
+		if id := rec.headed.names()[k.id]; id != nil {
+			c.subject = subject(k, id)
+		}
 		c.labels(rec, k.shape, k.name == schema.KindIdea, strict)
 	}
 	rec.fields = rec.fields.without("kind")
@@ -214,7 +217,11 @@ func (c *checker) identity(rec *record, k *kind) string {
 	given := rec.fields.field(k.id)
 	if given == nil || given.kind == isNull || given.kind == isText && strings.TrimSpace(given.text) == "" {
 		slug := schema.Slug(stem(c.path))
-		if !rec.alone || slug == "" || k.shape.field(k.id).shape.name != "#ID" {
+		if !rec.alone {
+			c.named = k.id
+			return ""
+		}
+		if slug == "" || k.shape.field(k.id).shape.name != "#ID" {
 			return ""
 		}
 		given = &node{at: rec.at, kind: isText, text: slug}
@@ -222,10 +229,14 @@ func (c *checker) identity(rec *record, k *kind) string {
 		rec.fields.fields = append(rec.fields.fields, member{rec.at, k.id, given})
 	}
 	if given.kind == isText {
-		c.subject = k.name + " " + shown(&node{kind: isText, text: tidy(given.text)})
+		c.subject = subject(k, given)
 		return tidy(given.text)
 	}
 	return ""
+}
+
+func subject(k *kind, id *node) string {
+	return k.name + " " + shown(&node{kind: isText, text: tidy(id.text)})
 }
 
 func stem(file string) string {

@@ -11,7 +11,11 @@ func (r *Registry) Format(file string, data []byte) ([]Formatted, schema.Diagnos
 	}
 	var out []Formatted
 	for _, d := range p.Docs {
-		out = append(out, Formatted{Name: d.Doc.ID + r.kinds[d.Doc.Kind].extension, Data: r.Render(d.Doc)})
+		name := d.Doc.ID
+		if !schema.ValidID(name) {
+			name = schema.Slug(name)
+		}
+		out = append(out, Formatted{Name: name + r.kinds[d.Doc.Kind].extension, Data: r.Render(d.Doc)})
 	}
 	return out, p.Diags
 }

@@ -141,5 +141,5 @@ func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagno
 	if ok && !c.diags.HasErrors() {
 		r.judge(c, v, s, recs[0].fields, value)
 	}
-	return c.diags
+	return c.sorted()
 }

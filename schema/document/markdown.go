@@ -133,10 +133,10 @@ func takeApart(lines []string, from int) *headed {
 // follow takes the lines that belong to a label: its value's further lines, then list items. Blank
 // lines belong to it only when more of it follows. It returns the index of the first line after it.
 func (p *part) follow(lines []string, i int) int {
-	i, p.more = indented(lines, i, 2)
-	start := i
-	if p.value == nil && len(p.more) == 0 {
-		start = skipBlank(lines, i)
+	start := skipBlank(lines, i)
+	if p.value != nil || start == len(lines) || !itemLine.MatchString(lines[start]) {
+		i, p.more = indented(lines, i, 2)
+		start = i
 	}
 	indent := -1
 	for j := start; j < len(lines); j = skipBlank(lines, j) {

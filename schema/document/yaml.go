@@ -3,12 +3,12 @@ package document
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"strconv"
 	"strings"
 
+	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/encoding/yaml"
 )
 
@@ -50,6 +50,9 @@ func yamlNodes(src []byte) ([]*node, *fault) {
 		if err != nil {
 			return nil, yamlFault(src, err)
 		}
+		if _, nothing := expr.(*ast.BinaryExpr); nothing { // how the decoder says that there is no document
+			return nodes, nil
+		}
 		n, f := syntaxNode(expr, place{1, 1}, 0)
 		if f != nil {
 			return nil, f
@@ -90,22 +93,18 @@ func yamlDepth(src []byte) *fault {
 	return nil
 }
 
-var yamlLine = regexp.MustCompile(`(?:yaml: )?(?:line (\d+): )?(.*)`)
+var yamlLine = regexp.MustCompile(`^:(?:(\d+):)? *`)
 
-// yamlFault translates an error of the YAML parser, which knows its line only as text.
+// yamlFault translates an error of the YAML parser, which tells its line as the beginning of a text;
+// none is the first.
 func yamlFault(src []byte, err error) *fault {
-	text, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-	if at := strings.Index(text, "yaml: "); at > 0 {
-		text = text[at:]
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	at := place{1, 1}
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		text = text[len(m[0]):]
+		if line, err := strconv.Atoi(m[1]); err == nil {
+			at.line = max(1, min(line, bytes.Count(bytes.TrimRight(src, "\n"), []byte("\n"))+1))
+		}
 	}
-	m := yamlLine.FindStringSubmatch(text)
-	at := place{}
-	if line, err := strconv.Atoi(m[1]); err == nil {
-		at = place{min(line, 1+bytes.Count(src, []byte("\n"))), 1}
-	}
-	for _, p := range positions(err) {
-		at = p
-		break
-	}
-	return &fault{at, fmt.Sprintf("cannot read the YAML: %s", m[2]), "check indentation, quotes and colons near this place"}
+	return &fault{at, "cannot read the YAML: " + text, "check indentation, quotes and colons near this place"}
 }
