@@ -22,7 +22,7 @@ type checker struct {
 	path    string
 	subject string
 	named   string // id field that each document of the file must have, "" when the file names its only one
-	raw     bool // what the runtime wrote itself: blanks count, nothing is normalised
+	raw     bool   // what the runtime wrote itself: blanks count, nothing is normalised
 	diags   schema.Diagnostics
 }
 

@@ -142,8 +142,8 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 		c.add(given.at, "kind", message, hint)
 		return nil
 	}
-	if k := r.kinds[implied]; k != nil && k.id != "" && names[k.id] != nil {
-		return k // lineage fields carry ids of other kinds
+	if k := r.kinds[implied]; k != nil && k.claims(names) {
+		return k
 	}
 	for _, name := range r.order {
 		if k := r.kinds[name]; k.id != "" && names[k.id] != nil && names[k.id].kind != isNull {
@@ -158,11 +158,25 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 	return nil
 }
 
+// claims reports whether a record in the kind's folder is of the kind by its fields: it has the id
+// field, or every field is one of the kind, so that ids of other kinds among them are lineage.
+func (k *kind) claims(names map[string]*node) bool {
+	if k.id != "" && names[k.id] != nil {
+		return true
+	}
+	for name := range names {
+		if k.shape.field(name) == nil {
+			return false
+		}
+	}
+	return len(names) > 0
+}
+
 // document makes the record of a known kind into a document; nil: it was refused.
 func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *schema.Document {
 	c.subject = k.name
 	if rec.headed != nil {
-		if id := rec.headed.names()[k.id]; id != nil {
+		if id := rec.headed.names()[k.id]; id != nil && id.kind == isText {
 			c.subject = subject(k, id)
 		}
 		c.labels(rec, k.shape, k.name == schema.KindIdea, strict)
@@ -172,6 +186,9 @@ func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *sche
 	id := c.identity(rec, k)
 	fields, ok := c.value(rec.fields, k.shape, "", false)
 	body := tidyBody(rec.body)
+	if object, is := fields.(map[string]any); is {
+		r.judge(c, k.value, k.shape, rec.fields, object)
+	}
 	c.body(rec, k, body)
 	if !ok || c.diags.HasErrors() {
 		return nil
@@ -181,7 +198,6 @@ func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *sche
 		doc.ID, _ = doc.Fields[k.id].(string)
 	}
 	c.itself(rec, doc)
-	r.judge(c, k.definition, k.shape, rec.fields, doc.Fields)
 	if c.diags.HasErrors() {
 		return nil
 	}

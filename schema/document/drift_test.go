@@ -56,14 +56,14 @@ func TestDrift(t *testing.T) {
 			t.Errorf("%s has no Go type beside it", name)
 			continue
 		}
-		_, s, err := r.find(name)
+		d, err := r.find(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		compare(t, name, s, reflect.TypeOf(value), map[*shape]bool{})
+		compare(t, name, d.shape, reflect.TypeOf(value), map[*shape]bool{})
 	}
 	for name := range goTypes {
-		if _, _, err := r.find(name); err != nil {
+		if _, err := r.find(name); err != nil {
 			t.Error(err)
 		}
 	}

@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -183,8 +184,8 @@ func indented(lines []string, i, n int) (int, []string) {
 func (h *headed) names() map[string]*node {
 	names := map[string]*node{}
 	for _, p := range h.parts {
-		if p.label != "" && !p.behind && p.value != nil && names[unlabel(p.label)] == nil {
-			names[unlabel(p.label)] = p.value
+		if name := unlabel(p.label); p.label != "" && !p.behind && names[name] == nil {
+			names[name] = cmp.Or(p.value, &node{at: place{p.line, 1}})
 		}
 	}
 	return names
