@@ -104,13 +104,14 @@ func (r *Registry) records(file string, data []byte, limit int) ([]*record, sche
 	return nil, c.diags
 }
 
-// implied is the kind that the first folder below intake/ implies, or "".
+// implied is the kind that the first folder below intake/, or below a stage's outbox/, implies, or "".
 func (r *Registry) implied(file string) string {
 	parts := strings.Split(path.Clean(file), "/")
 	for i, p := range parts {
-		if p == "intake" && i+2 < len(parts) {
-			kind, _ := r.IntakeFolder(parts[i+1])
-			return kind
+		if (p == "intake" || p == "outbox") && i+2 < len(parts) {
+			if kind, ok := r.IntakeFolder(parts[i+1]); ok {
+				return kind
+			}
 		}
 	}
 	return ""
@@ -262,7 +263,7 @@ func stem(file string) string {
 
 // body checks the free text. An idea is nothing without any.
 func (c *checker) body(rec *record, k *kind, body string) {
-	if i := strings.IndexByte(body, 0); i >= 0 {
+	if strings.ContainsRune(body, 0) {
 		c.add(rec.bodyAt, "body", "holds a zero byte", "remove it")
 	}
 	if k.name == schema.KindIdea && body == "" && rec.fields.field("title") == nil {

@@ -16,7 +16,7 @@ type headed struct {
 	at    int      // line where rest begins
 }
 
-// A part is a label with what belongs to it, or one line of free text.
+// A part is a label with what belongs to it, or a line of free text with the blank lines after it.
 type part struct {
 	line   int
 	lines  []string // as they stand, for the body
@@ -114,9 +114,12 @@ func takeApart(lines []string, from int) *headed {
 		}
 		m := labelLine.FindStringSubmatch(l)
 		if m == nil {
+			start := i
+			for i == start || i < len(lines) && strings.TrimSpace(lines[i]) == "" {
+				i++
+			}
 			free = free || strings.TrimSpace(l) != ""
-			h.parts = append(h.parts, part{line: i + 1, lines: lines[i : i+1]})
-			i++
+			h.parts = append(h.parts, part{line: start + 1, lines: lines[start:i]})
 			continue
 		}
 		p := part{line: i + 1, label: m[1], behind: free}
