@@ -1,8 +1,6 @@
 package document
 
 import (
-	"iter"
-	"maps"
 	"strings"
 	"unicode"
 )
@@ -19,5 +17,3 @@ func tidyBody(body string) string {
 		body = rest
 	}
 }
-
-func keys(m map[string]any) iter.Seq[string] { return maps.Keys(m) }

@@ -22,18 +22,27 @@ type checker struct {
 	path    string
 	subject string
 	named   string // id field that each document of the file must have, "" when the file names its only one
-	raw     bool // what the runtime wrote itself: blanks count, nothing is normalised
+	raw     bool   // what the runtime wrote itself: blanks count, nothing is normalised
 	diags   schema.Diagnostics
 }
 
+// maxDiags is how much is said about one document; nobody reads more.
+const maxDiags = 50
+
 func (c *checker) add(at place, field, message, hint string) {
+	if len(c.diags) >= maxDiags {
+		return
+	}
 	c.diags = append(c.diags, schema.Diagnostic{Severity: schema.Error, Path: c.path, Line: at.line,
 		Column: at.column, Subject: c.subject, Field: field, Message: message, Hint: hint})
 }
 
 func (c *checker) warn(at place, field, message, hint string) {
+	before := len(c.diags)
 	c.add(at, field, message, hint)
-	c.diags[len(c.diags)-1].Severity = schema.Warning
+	for i := range c.diags[before:] {
+		c.diags[before+i].Severity = schema.Warning
+	}
 }
 
 // value checks one value and returns it normalised; false: it is absent or was refused. Text below
@@ -138,10 +147,8 @@ func (c *checker) fitting(n *node, s *shape, field, text string) (any, bool) {
 }
 
 func (c *checker) choice(n *node, s *shape, field, text string) (any, bool) {
-	for _, choice := range s.choices {
-		if text == choice {
-			return text, true
-		}
+	if slices.Contains(s.choices, text) {
+		return text, true
 	}
 	hint := "write " + s.choices[0]
 	if last := len(s.choices) - 1; last > 0 {
@@ -269,6 +276,9 @@ func (c *checker) missing(n *node, f *fieldShape, field string) {
 }
 
 func (c *checker) unknown(f member, s *shape, field string) {
+	if len(c.diags) >= maxDiags {
+		return // before the names are compared
+	}
 	names := make([]string, 0, len(s.fields))
 	for _, known := range s.fields {
 		names = append(names, known.name)

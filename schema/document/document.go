@@ -104,13 +104,14 @@ func (r *Registry) records(file string, data []byte, limit int) ([]*record, sche
 	return nil, c.diags
 }
 
-// implied is the kind that the first folder below intake/ implies, or "".
+// implied is the kind that the first folder below intake/, or below a stage's outbox/, implies, or "".
 func (r *Registry) implied(file string) string {
 	parts := strings.Split(path.Clean(file), "/")
 	for i, p := range parts {
-		if p == "intake" && i+2 < len(parts) {
-			kind, _ := r.IntakeFolder(parts[i+1])
-			return kind
+		if (p == "intake" || p == "outbox") && i+2 < len(parts) {
+			if kind, ok := r.IntakeFolder(parts[i+1]); ok {
+				return kind
+			}
 		}
 	}
 	return ""
@@ -142,8 +143,8 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 		c.add(given.at, "kind", message, hint)
 		return nil
 	}
-	if k := r.kinds[implied]; k != nil && k.id != "" && names[k.id] != nil {
-		return k // lineage fields carry ids of other kinds
+	if k := r.kinds[implied]; k != nil && k.claims(names) {
+		return k
 	}
 	for _, name := range r.order {
 		if k := r.kinds[name]; k.id != "" && names[k.id] != nil && names[k.id].kind != isNull {
@@ -158,11 +159,25 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 	return nil
 }
 
+// claims reports whether a record in the kind's folder is of the kind by its fields: it has the id
+// field, or every field is one of the kind, so that ids of other kinds among them are lineage.
+func (k *kind) claims(names map[string]*node) bool {
+	if k.id != "" && names[k.id] != nil {
+		return true
+	}
+	for name := range names {
+		if k.shape.field(name) == nil {
+			return false
+		}
+	}
+	return len(names) > 0
+}
+
 // document makes the record of a known kind into a document; nil: it was refused.
 func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *schema.Document {
 	c.subject = k.name
 	if rec.headed != nil {
-		if id := rec.headed.names()[k.id]; id != nil {
+		if id := rec.headed.names()[k.id]; id != nil && id.kind == isText {
 			c.subject = subject(k, id)
 		}
 		c.labels(rec, k.shape, k.name == schema.KindIdea, strict)
@@ -172,6 +187,9 @@ func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *sche
 	id := c.identity(rec, k)
 	fields, ok := c.value(rec.fields, k.shape, "", false)
 	body := tidyBody(rec.body)
+	if object, is := fields.(map[string]any); is {
+		r.judge(c, k.value, k.shape, rec.fields, object)
+	}
 	c.body(rec, k, body)
 	if !ok || c.diags.HasErrors() {
 		return nil
@@ -181,7 +199,6 @@ func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *sche
 		doc.ID, _ = doc.Fields[k.id].(string)
 	}
 	c.itself(rec, doc)
-	r.judge(c, k.definition, k.shape, rec.fields, doc.Fields)
 	if c.diags.HasErrors() {
 		return nil
 	}
@@ -246,7 +263,7 @@ func stem(file string) string {
 
 // body checks the free text. An idea is nothing without any.
 func (c *checker) body(rec *record, k *kind, body string) {
-	if i := strings.IndexByte(body, 0); i >= 0 {
+	if strings.ContainsRune(body, 0) {
 		c.add(rec.bodyAt, "body", "holds a zero byte", "remove it")
 	}
 	if k.name == schema.KindIdea && body == "" && rec.fields.field("title") == nil {

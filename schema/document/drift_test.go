@@ -29,7 +29,7 @@ var goTypes = map[string]any{
 	"#Cost": schema.Cost{}, "#CheckRecord": schema.CheckRecord{}, "#Item": schema.Item{}, "#Lineage": schema.Lineage{},
 	"#Declaration": schema.Declaration{}, "#Outcome": schema.Outcome{}, "#Blocked": schema.Blocked{},
 	"#Cancel": schema.Cancel{}, "#Note": schema.Note{}, "#Run": schema.Run{}, "#Step": schema.Step{},
-	"#Result": schema.Step{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
+	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{}, "#Hold": schema.Hold{},
 }
 
@@ -56,14 +56,14 @@ func TestDrift(t *testing.T) {
 			t.Errorf("%s has no Go type beside it", name)
 			continue
 		}
-		_, s, err := r.find(name)
+		d, err := r.find(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		compare(t, name, s, reflect.TypeOf(value), map[*shape]bool{})
+		compare(t, name, d.shape, reflect.TypeOf(value), map[*shape]bool{})
 	}
 	for name := range goTypes {
-		if _, _, err := r.find(name); err != nil {
+		if _, err := r.find(name); err != nil {
 			t.Error(err)
 		}
 	}

@@ -3,6 +3,7 @@ package document
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -13,51 +14,60 @@ import (
 	"millrace/schema"
 )
 
-// judge lets CUE decide on values that passed their shape. Its context is new for every document: a
-// context keeps what it has seen.
+// unfitting is how CUE says that a value breaks a bound or a validator.
+var unfitting = regexp.MustCompile(`^invalid value .* \((?:out of bound|does not satisfy) (.*)\)$`)
+
+// judge lets CUE decide on the values that passed their shape; what is known to be wrong is not said
+// twice. Its context is new for every document: a context keeps what it has seen.
 func (r *Registry) judge(c *checker, definition cue.Value, s *shape, tree *node, value any) {
 	v := cuecontext.New().Encode(plain(value, s))
 	r.mu.Lock()
 	err := definition.Unify(v).Validate(cue.Concrete(true))
 	r.mu.Unlock()
-	seen := map[string]bool{}
 	for _, e := range errors.Errors(err) {
 		path := e.Path()
 		for len(path) > 0 && (strings.HasPrefix(path[0], "#") || path[0] == definition.Path().String()) {
 			path = path[1:]
 		}
 		n, inner, field := locate(tree, s, path)
-		if seen[field] {
+		switch {
+		case c.said(field):
 			continue
-		}
-		seen[field] = true
-		if inner.wrong != "" {
+		case inner == nil: // required by a condition
+			c.add(n.at, field, "is missing", "add "+field)
+			continue
+		case inner.wrong != "":
 			c.unfit(n, inner, field)
 			continue
 		}
 		format, args := e.Msg()
 		message := fmt.Sprintf(format, args...)
-		if strings.Contains(message, "disjunction") {
+		if m := unfitting.FindStringSubmatch(message); m != nil {
+			message = shown(n) + " does not satisfy " + m[1]
+		} else if strings.Contains(message, "disjunction") {
 			message = shown(n) + " matches none of the forms that are allowed here"
 		}
 		c.add(n.at, field, message, "see the definition "+definition.Path().String())
 	}
 }
 
-// find looks a definition up, the built-in ones first.
-func (r *Registry) find(definition string) (v cue.Value, s *shape, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	v, s, err = r.lookup(r.root, definition)
-	for i := 0; err != nil && i < len(r.own); i++ {
-		if own, shape, e := r.lookup(r.own[i], definition); e == nil {
-			return own, shape, nil
+// said reports whether an error about the field, or a part or parent of it, is there already.
+func (c *checker) said(field string) bool {
+	for _, d := range c.diags {
+		if d.Severity != schema.Warning && (within(d.Field, field) || within(field, d.Field)) {
+			return true
 		}
 	}
-	return v, s, err
+	return false
 }
 
-// locate walks to the value that an error is about, or to its nearest parent.
+func within(part, whole string) bool {
+	rest, ok := strings.CutPrefix(part, whole)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// locate walks to the value that an error is about; when there is none, to its nearest parent, and the
+// shape is nil.
 func locate(n *node, s *shape, path []string) (*node, *shape, string) {
 	field := ""
 	for _, step := range path {
@@ -72,11 +82,11 @@ func locate(n *node, s *shape, path []string) (*node, *shape, string) {
 			}
 			field = join(field, step)
 		}
+		if next == nil {
+			return n, nil, field
+		}
 		if inner == nil {
 			inner = &shape{}
-		}
-		if next == nil {
-			return n, inner, field
 		}
 		n, s = next, inner
 	}
@@ -123,7 +133,7 @@ func plain(value any, s *shape) any {
 // headed Markdown.
 func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagnostics {
 	c := &checker{path: path, subject: strings.TrimPrefix(definition, "#")}
-	v, s, err := r.find(definition)
+	d, err := r.find(definition)
 	if err != nil {
 		c.add(place{}, "", err.Error(), "name a definition of schema/")
 		return c.diags
@@ -133,13 +143,15 @@ func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagno
 		return diags
 	}
 	if recs[0].headed != nil {
-		c.labels(recs[0], s, false, false)
+		c.labels(recs[0], d.shape, false, false)
 	}
-	c.title(recs[0], &kind{shape: s})
+	if d.shape.field("kind") == nil {
+		recs[0].fields = recs[0].fields.without("kind")
+	}
+	c.title(recs[0], &kind{shape: d.shape})
 	c.raw = !r.written[definition]
-	value, ok := c.value(recs[0].fields, s, "", c.raw)
-	if ok && !c.diags.HasErrors() {
-		r.judge(c, v, s, recs[0].fields, value)
+	if value, _ := c.value(recs[0].fields, d.shape, "", c.raw); value != nil {
+		r.judge(c, d.value, d.shape, recs[0].fields, value)
 	}
 	return c.sorted()
 }

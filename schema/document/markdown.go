@@ -2,6 +2,7 @@ package document
 
 import (
 	"bytes"
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -15,7 +16,7 @@ type headed struct {
 	at    int      // line where rest begins
 }
 
-// A part is a label with what belongs to it, or one line of free text.
+// A part is a label with what belongs to it, or a line of free text with the blank lines after it.
 type part struct {
 	line   int
 	lines  []string // as they stand, for the body
@@ -113,9 +114,12 @@ func takeApart(lines []string, from int) *headed {
 		}
 		m := labelLine.FindStringSubmatch(l)
 		if m == nil {
+			start := i
+			for i == start || i < len(lines) && strings.TrimSpace(lines[i]) == "" {
+				i++
+			}
 			free = free || strings.TrimSpace(l) != ""
-			h.parts = append(h.parts, part{line: i + 1, lines: lines[i : i+1]})
-			i++
+			h.parts = append(h.parts, part{line: start + 1, lines: lines[start:i]})
 			continue
 		}
 		p := part{line: i + 1, label: m[1], behind: free}
@@ -183,8 +187,8 @@ func indented(lines []string, i, n int) (int, []string) {
 func (h *headed) names() map[string]*node {
 	names := map[string]*node{}
 	for _, p := range h.parts {
-		if p.label != "" && !p.behind && p.value != nil && names[unlabel(p.label)] == nil {
-			names[unlabel(p.label)] = p.value
+		if name := unlabel(p.label); p.label != "" && !p.behind && names[name] == nil {
+			names[name] = cmp.Or(p.value, &node{at: place{p.line, 1}})
 		}
 	}
 	return names

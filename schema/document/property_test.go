@@ -2,6 +2,7 @@ package document
 
 import (
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,9 +27,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 		var asJSON strings.Builder
 		fields := map[string]any{"kind": d.Kind, "body": d.Body}
-		for name, v := range d.Fields {
-			fields[name] = v
-		}
+		maps.Copy(fields, d.Fields)
 		asJSON.Write(encode(fields))
 		readBack(t, r, d, "x.json", []byte(asJSON.String()))
 	})

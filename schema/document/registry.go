@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,8 +25,14 @@ type Registry struct {
 	written   map[string]bool   // definitions of what people and agents write
 	own       []cue.Value       // what operators' families bring
 
-	mu     sync.Mutex // CUE values are shared; evaluating them one at a time costs nothing
-	shapes shaper
+	mu    sync.Mutex // CUE values are shared; evaluating them one at a time costs nothing
+	asked map[string]*definition
+}
+
+// A definition with the shape that explains it.
+type definition struct {
+	value cue.Value
+	shape *shape
 }
 
 // A kind of document: its definition and how it is found and written.
@@ -35,32 +41,25 @@ type kind struct {
 	id         string // field
 	intake     []string
 	extension  string
-	definition cue.Value
+	definition string
+	value      cue.Value
 	shape      *shape
 }
 
 // files of the embedded definitions that documents, artifacts and state need.
 var files = []string{"documents.cue", "artifacts.cue", "state.cue"}
 
-// quiet keeps the CUE library from reading its debugging switches: a person's environment must not
-// change what is valid.
-var quiet = sync.OnceFunc(func() {
-	for _, name := range []string{"CUE_EXPERIMENT", "CUE_DEBUG"} {
-		_ = os.Unsetenv(name) // fails for invalid names only
-	}
-})
-
 // NewRegistry makes a registry of the built-in kinds and the families; a family with a Source brings
-// its own definition, which may use the built-in ones (#ID, #Text, #Check, …).
+// its own definition, which may use the built-in ones (#ID, #Text, #Check, …). Its fields are those
+// that it lists; a condition (if) may ask for one of them, but not bring another.
 func NewRegistry(families map[string]*schema.Family) (*Registry, error) {
-	quiet()
 	ctx := cuecontext.New()
 	text, err := definitions()
 	if err != nil {
 		return nil, err
 	}
 	r := &Registry{root: ctx.CompileString(text, cue.Filename("schema")), kinds: map[string]*kind{},
-		folders: map[string]string{}, artifacts: map[string]bool{}, written: map[string]bool{}, shapes: shaper{known: map[string]*shape{}}}
+		folders: map[string]string{}, artifacts: map[string]bool{}, written: map[string]bool{}, asked: map[string]*definition{}}
 	if err := r.root.Validate(); err != nil {
 		return nil, fmt.Errorf("compile definitions: %w", err)
 	}
@@ -121,8 +120,8 @@ func (r *Registry) builtin() error {
 		if r.kinds[row.Kind] != nil {
 			continue
 		}
-		k := &kind{name: row.Kind, id: row.ID, intake: row.Intake, extension: row.Extension}
-		if err := r.add(k, r.root, row.Definition); err != nil {
+		k := &kind{name: row.Kind, id: row.ID, intake: row.Intake, extension: row.Extension, definition: row.Definition}
+		if err := r.add(k, r.root); err != nil {
 			return err
 		}
 	}
@@ -143,41 +142,104 @@ func (r *Registry) bring(ctx *cue.Context, f *schema.Family) error {
 	if err := v.Validate(); err != nil {
 		return fmt.Errorf("compile definition of family %s: %w", f.ID, err)
 	}
-	k := &kind{name: f.ID, id: f.IDField, intake: f.Intake, extension: f.Extension}
+	k := &kind{name: f.ID, id: f.IDField, intake: f.Intake, extension: f.Extension, definition: f.Definition}
 	if k.extension == "" {
 		k.extension = ".md"
 	}
-	if err := r.add(k, v, f.Definition); err != nil {
+	if err := r.add(k, v); err != nil {
 		return err
 	}
-	if k.shape.field(k.id) == nil {
-		return fmt.Errorf("compile definition of family %s: %s has no field %s, which is its id", f.ID, f.Definition, k.id)
+	if why := k.unfit(); why != "" {
+		return fmt.Errorf("compile definition of family %s: %s %s", f.ID, f.Definition, why)
 	}
 	r.own = append(r.own, v)
 	return nil
 }
 
-func (r *Registry) add(k *kind, root cue.Value, definition string) (err error) {
-	if k.definition, k.shape, err = r.lookup(root, definition); err != nil {
+var fieldName = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+
+// unfit says why a definition cannot be that of a document, or "".
+func (k *kind) unfit() string {
+	if k.shape.open != nil {
+		return "is open (...): list the fields that a document may have"
+	}
+	if k.shape.field(k.id) == nil {
+		return "has no field " + k.id + ", which is the family's id_field"
+	}
+	for _, f := range k.shape.fields {
+		switch {
+		case f.name == "kind" || f.name == "body":
+			return "has a field " + f.name + ", which every document has anyway: leave it out"
+		case !fieldName.MatchString(f.name):
+			return "has a field " + f.name + ": names have lower-case letters, digits and '_'"
+		}
+	}
+	return ""
+}
+
+func (r *Registry) add(k *kind, root cue.Value) error {
+	d, err := lookup(root, k.definition)
+	if err != nil {
 		return err
 	}
-	if k.shape.kind != cue.StructKind {
-		return fmt.Errorf("compile definitions: %s of kind %s is no struct", definition, k.name)
+	if d.shape.kind != cue.StructKind {
+		return fmt.Errorf("compile definitions: %s of kind %s is no struct", k.definition, k.name)
 	}
+	k.value, k.shape = d.value, d.shape
 	r.kinds[k.name] = k
-	r.written[definition] = true
 	r.order = append(r.order, k.name)
+	r.written[k.definition] = true
 	return nil
 }
 
-// lookup finds a definition and its shape.
-func (r *Registry) lookup(root cue.Value, definition string) (cue.Value, *shape, error) {
-	v := root.LookupPath(cue.ParsePath(definition))
-	if !v.Exists() {
-		return v, nil, fmt.Errorf("compile definitions: there is no %s", definition)
+// lookup finds a definition and derives its shape.
+func lookup(root cue.Value, name string) (*definition, error) {
+	path := cue.ParsePath(name)
+	v := root.LookupPath(path)
+	if path.Err() != nil || !v.Exists() {
+		return nil, fmt.Errorf("find definition: there is no %s", name)
 	}
-	s, err := r.shapes.shape(v)
-	return v, s, err
+	b := &shaper{known: map[string]*shape{}}
+	s, err := b.shape(v)
+	return &definition{v, s}, err
+}
+
+// find looks a definition up, the built-in ones first.
+func (r *Registry) find(name string) (*definition, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.asked[name]; d != nil {
+		return d, nil
+	}
+	d, err := lookup(r.root, name)
+	for i := 0; err != nil && i < len(r.own); i++ {
+		if own, e := lookup(r.own[i], name); e == nil {
+			d, err = own, nil
+		}
+	}
+	if err == nil {
+		r.asked[name] = d
+	}
+	return d, err
+}
+
+// A Kind is what others may need to know of a kind of document.
+type Kind struct {
+	Name       string
+	Definition string   // #Task
+	IDField    string   // task_id; "" when there is one per workspace
+	Label      string   // Task-ID
+	Extension  string   // of the canonical form: .md or .json
+	Intake     []string // first folders below intake/ that imply it
+}
+
+// KindOf describes a kind by its name.
+func (r *Registry) KindOf(name string) (Kind, bool) {
+	k := r.kinds[name]
+	if k == nil {
+		return Kind{}, false
+	}
+	return Kind{k.name, k.definition, k.id, label(k.id), k.extension, slices.Clone(k.intake)}, true
 }
 
 // Kinds lists all kinds, in the order in which their id fields decide.

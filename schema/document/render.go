@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"cuelang.org/go/cue"
@@ -90,11 +89,6 @@ func renderJSON(b *bytes.Buffer, d *schema.Document, k *kind) {
 	for _, f := range k.shape.fields {
 		if v, ok := d.Fields[f.name]; ok {
 			names, values[f.name] = append(names, f.name), v
-		}
-	}
-	for _, name := range slices.Sorted(keys(d.Fields)) { // of a definition that is open
-		if _, known := values[name]; !known {
-			names, values[name] = append(names, name), d.Fields[name]
 		}
 	}
 	if d.Body != "" {

@@ -85,6 +85,9 @@ func (b *shaper) shape(v cue.Value) (*shape, error) {
 		b.known[name] = s // before its parts: a definition may name itself
 	}
 	s.notes(v)
+	if s.kind == cue.BottomKind { // a struct with conditions on fields that only a document gives
+		s.kind = cue.StructKind
+	}
 	switch s.kind {
 	case cue.StructKind:
 		return s, b.object(s, v)

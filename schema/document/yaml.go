@@ -3,6 +3,7 @@ package document
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/encoding/yaml"
+
+	"millrace/schema"
 )
 
 // readYAML reads the documents of a YAML file; empty ones are skipped.
@@ -27,7 +30,9 @@ func readYAML(src []byte) ([]*record, *fault) {
 		if f != nil {
 			return nil, f
 		}
-		recs = append(recs, rec)
+		if recs = append(recs, rec); len(recs) > schema.MaxItems {
+			return nil, &fault{rec.at, fmt.Sprintf("holds more than %d documents", schema.MaxItems), "split the file"}
+		}
 	}
 	if len(recs) == 0 {
 		return nil, &fault{message: "holds no document, only comments or separators", hint: "write a document, or remove the file"}
@@ -80,11 +85,12 @@ func yamlDepth(src []byte) *fault {
 		for _, b := range line {
 			if b == ' ' {
 				blanks++
-			} else if b == '-' || b == '?' || b == '\t' {
-				marks++
-			} else {
+				continue
+			}
+			if b != '-' && b != '?' && b != '\t' {
 				break
 			}
+			marks++
 		}
 		if marks > 2*maxDepth && blanks >= marks-1 || blanks > 2000 {
 			return tooDeep(place{number + 1, 1})
