@@ -86,6 +86,7 @@ func Init(project string, opt InitOptions) (rep InitReport, err error) {
 		managed[name] = schema.DigestOf(data)
 	}
 	files[".gitignore"] = []byte(gitignore)
+	files[IntakeDir+"/.gitkeep"] = nil // a checkout that removes the last declaration leaves the folder
 	if name, data := starter(root, opt.Mode); name != "" {
 		files[name] = data
 	}

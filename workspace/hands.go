@@ -89,7 +89,7 @@ func (h *hands) settled(dir string) bool { return schema.Ended(h.places[dir].sta
 
 func (h *hands) whole(name string, f *file, data []byte) {
 	h.candidates[name] = true
-	if s := h.suspects[name]; s != nil && s.stage == suspectUnread && data != nil {
+	if s := h.suspects[name]; s != nil && s.stage >= suspectUnread && data != nil {
 		s.doc, s.diags = h.registry.ParseStored(h.places[path.Dir(name)].family, name, data)
 		s.stage = suspectSure
 	}
@@ -169,24 +169,29 @@ func (h *hands) view(s *State, touched []schema.Key) []Hand {
 		h.seq = s.Seq
 	}
 	later := map[string]bool{}
-	for name, seen := range h.candidates {
-		hand, verdict := h.judge(s, moved, name)
-		switch verdict {
-		case agrees:
-			delete(h.suspects, name)
-			if _, was := h.found[name]; was {
+	for _, there := range []bool{true, false} { // what is missing may be what was found elsewhere
+		for name, seen := range h.candidates {
+			if (h.file(name) != nil) != there {
+				continue
+			}
+			hand, verdict := h.judge(s, moved, name)
+			_, was := h.found[name]
+			switch verdict {
+			case agrees:
+				delete(h.suspects, name)
 				delete(h.found, name)
+				changed = changed || was
+				h.doubt(name)
+			case unclear:
+				if seen && h.asks(name) {
+					h.poke()
+				}
+			case waits:
+				later[name] = true
+			case differs:
+				h.found[name] = hand
 				changed = true
 			}
-		case unclear:
-			if seen && h.asks(name) {
-				h.poke()
-			}
-		case waits:
-			later[name] = true
-		case differs:
-			h.found[name] = hand
-			changed = true
 		}
 	}
 	h.candidates = later
@@ -198,6 +203,16 @@ func (h *hands) view(s *State, touched []schema.Key) []Hand {
 		slices.SortFunc(h.list, func(a, b Hand) int { return strings.Compare(a.Path, b.Path) })
 	}
 	return h.list
+}
+
+// doubt looks again at what was shown as the stray of a document that is in its place now.
+func (h *hands) doubt(name string) {
+	for other, hand := range h.found {
+		if hand.Was == name && hand.What == HandMoved {
+			h.suspects[other] = &suspect{}
+			h.poke()
+		}
+	}
 }
 
 type verdict int
@@ -304,8 +319,8 @@ func (h *hands) stray(s *State, pl place, name string, f *file, sus *suspect) (H
 		default:
 			hand.What = HandCopied
 		}
-		if old, shown := h.found[own.Path]; shown && old.What == HandDeleted {
-			h.candidates[own.Path] = true
+		if h.found[own.Path].What == HandDeleted {
+			h.candidates[own.Path] = true // judged after this one: it was moved
 		}
 	}
 	return hand, differs

@@ -2,11 +2,13 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +34,8 @@ type watched struct {
 	w   *Workspace
 	o   *Observers
 	dir string
+
+	once sync.Once
 }
 
 func observe(t *testing.T, opt ObserveOptions) *watched {
@@ -54,15 +58,17 @@ func observeAt(t *testing.T, project string, opt ObserveOptions) *watched {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := o.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Error(err)
+	x := &watched{t: t, w: w, o: o, dir: w.Dir}
+	t.Cleanup(x.close)
+	return x
+}
+
+func (x *watched) close() {
+	x.once.Do(func() {
+		if err := errors.Join(x.o.Close(), x.w.Close()); err != nil {
+			x.t.Error(err)
 		}
 	})
-	return &watched{t, w, o, w.Dir}
 }
 
 // round refreshes once and shows the view to do, under the lock; do may commit.

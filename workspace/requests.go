@@ -68,6 +68,8 @@ func (r *requests) look(run, id string) (*RequestSeen, error) {
 	}
 	done, err := reqdir.ReadCompletion(dir)
 	switch {
+	case err == nil && done.Request != id:
+		seen.Broken = fmt.Sprintf("completion.json is that of request %q", done.Request)
 	case err == nil:
 		seen.Completion = done
 		r.inspect(seen, name, dir, done)

@@ -138,6 +138,9 @@ func unreadable(path string, err error) schema.Diagnostic {
 	if errors.Is(err, fs.ErrPermission) {
 		return refused(path, "cannot be read: permission denied", "let the user that runs Millrace read it: chmod a+r")
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return refused(path, "is missing", "make the folder again, or bring it back; until then nothing is concluded from what is not there")
+	}
 	var perr *fs.PathError
 	if errors.As(err, &perr) {
 		err = perr.Err
