@@ -78,7 +78,7 @@ func Init(project string, opt InitOptions) (rep InitReport, err error) {
 	if err != nil {
 		return rep, fmt.Errorf("open workspace: %w", err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // every file made through it was closed with its own error
 	rep.Dir, rep.New = w.Dir, made
 	files := assets.Files()
 	managed := make(map[string]schema.Digest, len(files))

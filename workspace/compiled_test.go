@@ -66,7 +66,7 @@ func TestChangedInputsAreNamed(t *testing.T) {
 		if v.Compiled.Plan == nil {
 			t.Fatal(v.Compiled.Diags)
 		}
-		c := v.State.Control.Clone()
+		c := v.Control.Clone()
 		c.Plan = v.Compiled.Digest
 		m := &Mutation{By: "plan", Why: "first"}
 		m.PutFile(PlanPath(c.Plan), "", compile.Marshal(v.Compiled.Plan))

@@ -118,7 +118,7 @@ func TestBytesInQuestionAreComparedWithHead(t *testing.T) {
 	x.write("millrace.cue", "runtime: lanes: execution: 1\n")
 	x.until("the new inputs", func(v *View) bool { return v.Compiled.Files["modes/own.cue"] != "" })
 	x.view(func(v *View) *Mutation {
-		c := v.State.Control.Clone()
+		c := v.Control.Clone()
 		c.Held = map[string]schema.HeldChange{"modes/own.cue": {}, "millrace.cue": {}}
 		m := &Mutation{By: "test", Why: "hold"}
 		m.PutControl(c)

@@ -21,7 +21,7 @@ import (
 
 // thoroughEvery is how many rescans pass before the files of watched folders are compared one by
 // one as well: their folders' mtimes and the events tell of all but the rarest change.
-const thoroughEvery = 4
+const thoroughEvery = 10
 
 // passTime is how long one Refresh validates declarations before it lets what it has be acted on.
 const passTime = 100 * time.Millisecond
@@ -240,12 +240,12 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool,
 			delete(o.intake.need, name)
 		}
 	}
-	bounded, first := l, o.intake.fresh
+	bounded, first := l, len(in.folders)+len(in.missing) == 0
 	bounded.until, in.backlog = time.Now().Add(passTime), false
 	if err := in.refresh(ctx, bounded, whole || first, names); err != nil {
 		return err
 	}
-	o.intake.fresh = first && in.backlog
+	o.intake.fresh = o.intake.fresh && in.backlog
 	if complete := in.complete() && !in.backlog; complete != o.intake.seen.Complete {
 		o.intake.seen.Complete = complete
 		o.intake.recheck(o.state)

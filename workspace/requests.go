@@ -55,11 +55,9 @@ func (r *requests) look(run, id string) (*RequestSeen, error) {
 	dir := filepath.Join(r.dir, filepath.FromSlash(name))
 	alive, err := reqdir.Alive(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		alive = false
-	case err != nil:
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
-	case alive:
+	case err == nil && alive:
 		return &RequestSeen{Alive: true, Started: true}, nil
 	}
 	seen := &RequestSeen{}

@@ -141,8 +141,7 @@ func unreadable(path string, err error) schema.Diagnostic {
 	if errors.Is(err, fs.ErrNotExist) {
 		return refused(path, "is missing", "make the folder again, or bring it back; until then nothing is concluded from what is not there")
 	}
-	var perr *fs.PathError
-	if errors.As(err, &perr) {
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = perr.Err
 	}
 	return refused(path, fmt.Sprintf("cannot be read: %v", err), "")

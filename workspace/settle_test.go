@@ -136,11 +136,18 @@ func TestEditorSavesNeverLoseTheDeclaration(t *testing.T) {
 	x.remove("intake/a.md~")
 	saved("vim", taskDoc("a")+"\nvim\n")
 	// VS Code: truncated and written in place
-	if err := os.Truncate(filepath.Join(x.dir, "intake/a.md"), 0); err != nil {
+	f, err := os.OpenFile(filepath.Join(x.dir, "intake/a.md"), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	present("truncated")
-	x.write("intake/a.md", taskDoc("a")+"\ncode\n")
+	if _, err := f.WriteString(taskDoc("a") + "\ncode\n"); err != nil {
+		t.Fatal(err)
+	}
+	present("written")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
 	saved("code", taskDoc("a")+"\ncode\n")
 	// renamed over, as most others do
 	x.drop("intake/a.md", taskDoc("a")+"\nrenamed\n")

@@ -148,7 +148,7 @@ func (t *tree) lookIn(ctx context.Context, l pass, dir string, names []string) e
 	if err != nil {
 		return t.visit(ctx, l, dir)
 	}
-	defer sub.Close()
+	defer sub.Close() //nolint:errcheck // it was only read
 	for _, name := range names {
 		if t.skip(dir, name) {
 			continue
@@ -183,7 +183,7 @@ func (t *tree) visit(ctx context.Context, l pass, dir string) error {
 		t.lost(l, dir, err)
 		return nil
 	}
-	defer sub.Close()
+	defer sub.Close() //nolint:errcheck // it was only read
 	fo := t.folders[dir]
 	if fo == nil {
 		fo = &folder{files: map[string]*file{}, subs: map[string]bool{}}
@@ -260,8 +260,11 @@ func (t *tree) look(ctx context.Context, l pass, sub *os.Root, dir string, fo *f
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	full := path.Join(dir, name)
 	info, err := sub.Lstat(name)
+	if f := fo.files[name]; err == nil && f != nil && f.done && f.gone.IsZero() && f.stamp == stampOf(info) {
+		return nil // the common case costs nothing more
+	}
+	full := path.Join(dir, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		t.vanish(l, dir, fo, name)
@@ -416,7 +419,7 @@ var errNoFolder = errors.New("it is not a folder: Millrace follows no links here
 // said about them.
 func (t *tree) lost(l pass, dir string, err error) {
 	absent := errors.Is(err, fs.ErrNotExist)
-	if absent && !(t.must && slices.Contains(t.tops, dir)) {
+	if absent && (!t.must || !slices.Contains(t.tops, dir)) {
 		t.drop(l, dir)
 		return
 	}
