@@ -75,10 +75,12 @@ func (e *GoneError) Error() string {
 func frame(payload []byte) []byte {
 	line := make([]byte, 0, len(payload)+24)
 	line = strconv.AppendInt(line, int64(len(payload)), 10)
-	line = fmt.Appendf(line, " %08x ", crc32.Checksum(payload, castagnoli))
+	line = append(append(append(line, ' '), checksum(payload)...), ' ')
 	line = append(line, payload...)
 	return append(line, '\n')
 }
+
+func checksum(data []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(data, castagnoli)) }
 
 // unframe takes a line without its end; ok is false for anything but a whole one.
 func unframe(line []byte) (payload []byte, ok bool) {
@@ -90,8 +92,7 @@ func unframe(line []byte) (payload []byte, ok bool) {
 	if strconv.Itoa(len(payload)) != string(size) {
 		return nil, false
 	}
-	sum, err := strconv.ParseUint(string(rest[:8]), 16, 32)
-	return payload, err == nil && uint32(sum) == crc32.Checksum(payload, castagnoli)
+	return payload, string(rest[:8]) == checksum(payload)
 }
 
 // errTorn says that the rest of a file, from the reader's offset, is no whole line.

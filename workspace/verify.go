@@ -288,34 +288,26 @@ func (v *verifier) spans(p string, fp *footprint) ([]Finding, error) {
 	return nil, nil
 }
 
-// copies finds documents of an item in a folder that the item is not in.
+// copies finds documents of an item in a lifecycle folder that the item is not in.
 func (v *verifier) copies() ([]Finding, error) {
-	dirs := map[string]bool{}
-	home := map[string]string{} // family's first folder and file name → path
-	for p, fp := range v.paths {
-		it := v.state.ByPath(p)
-		if it != nil || fp.digest == "" && strings.Count(p, "/") >= 2 && !strings.HasPrefix(p, RunsDir+"/") && !strings.HasPrefix(p, StateDir+"/") {
-			dirs[path.Dir(p)] = true
-		}
-	}
+	families := map[string]map[string]string{} // folder of lifecycle folders → file name → the document
 	for _, it := range v.state.Items {
-		dirs[path.Dir(it.Path)] = true
-		home[path.Join(path.Dir(path.Dir(it.Path)), path.Base(it.Path))] = it.Path
+		root := path.Dir(path.Dir(it.Path))
+		if families[root] == nil {
+			families[root] = map[string]string{}
+		}
+		families[root][path.Base(it.Path)] = it.Path
 	}
 	var found []Finding
-	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
-		entries, err := v.disk.ReadDir(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", dir, err)
-		}
-		for _, e := range entries {
-			p := path.Join(dir, e.Name())
-			if at := home[path.Join(path.Dir(dir), e.Name())]; at != "" && at != p && v.state.ByPath(p) == nil {
-				found = append(found, Finding{LawOneFolder, p, fmt.Sprintf("it is a copy: the item's document is %s", at), "remove the copy, or move it out of the workspace"})
+	for _, root := range slices.Sorted(maps.Keys(families)) {
+		err := walk(v.disk, root, func(p string) {
+			home := families[root][path.Base(p)]
+			if home != "" && home != p && path.Dir(path.Dir(p)) == root && v.state.ByPath(p) == nil {
+				found = append(found, Finding{LawOneFolder, p, fmt.Sprintf("it is a copy: the item's document is %s", home), "remove the copy, or move it out of the workspace"})
 			}
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return nil, fmt.Errorf("list %s: %w", root, err)
 		}
 	}
 	return found, nil
