@@ -352,6 +352,8 @@ func TestSalvage(t *testing.T) {
 		{"half a completion", files{unfinished: string(data[:40]), "stdout.txt": "### BLOCKED"}, schema.ExitFailed, schema.FailSupervisorLost, "BLOCKED", "stdout.txt"},
 		{"cancelled", files{"cancel": "", "stdout.txt": "### DONE\n"}, schema.ExitCancelled, schema.FailCancelled, "", ""},
 		{"being ended", files{endingFile: "timeout\n", "stdout.txt": "### DONE\n"}, schema.ExitTimeout, schema.FailTimeout, "", ""},
+		{"lost, then ended", files{endingFile: "failed\n", "stdout.txt": "### DONE\n"}, schema.ExitFailed, schema.FailSupervisorLost, "", ""},
+		{"lost while a cancel was wanted", files{endingFile: "failed\n", "cancel": "x"}, schema.ExitCancelled, schema.FailCancelled, "", ""},
 		{"being ended, cut off", files{endingFile: "", "stdout.txt": "### DONE\n"}, schema.ExitCancelled, schema.FailCancelled, "", ""},
 	}
 	for _, tt := range tests {
@@ -424,4 +426,16 @@ func BenchmarkStrays(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(all)), "µs/process")
+}
+
+func TestFirstEndingStands(t *testing.T) {
+	dir := t.TempDir()
+	for _, exit := range []string{schema.ExitTimeout, schema.ExitFailed} {
+		if err := Ending(dir, exit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if exit, err := wasEnding(dir); exit != schema.ExitTimeout || err != nil {
+		t.Errorf("ending as %q, %v", exit, err)
+	}
 }
