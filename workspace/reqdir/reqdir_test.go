@@ -415,6 +415,26 @@ func TestStraysWithLargeEnvironment(t *testing.T) {
 	}
 }
 
+// BenchmarkAwait is the time from the end of a supervisor until who awaits it goes on.
+func BenchmarkAwait(b *testing.B) {
+	dir := b.TempDir()
+	for b.Loop() {
+		b.StopTimer()
+		release, err := Take(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- Await(b.Context(), dir) }()
+		time.Sleep(20 * time.Millisecond)
+		b.StartTimer()
+		_ = release()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkStrays(b *testing.B) {
 	all, err := pids()
 	if err != nil {
