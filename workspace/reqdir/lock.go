@@ -91,7 +91,7 @@ func Await(ctx context.Context, dir string) error {
 	if err != nil {
 		closed, pause = nil, awaitPoll // no watch to be had (or no lock file yet): look now and then
 	} else {
-		defer stop()
+		defer func() { go stop() }() // the kernel takes some 15 ms to end a watch; nobody need wait for that
 	}
 	soon := time.Duration(0) // the close is reported just before the lock is free
 	for {

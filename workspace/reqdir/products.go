@@ -79,7 +79,7 @@ func (l *lister) problem(name, format string, args ...any) {
 }
 
 func (l *lister) artifacts(r *schema.Request, c *schema.Completion) {
-	names := []string{schema.TerminalFile}
+	var names []string
 	for _, a := range r.Artifacts {
 		names = append(names, a.File)
 	}

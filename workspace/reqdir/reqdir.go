@@ -231,9 +231,18 @@ func StartedBy(dir string) Holder {
 }
 
 // Ending notes, before the first signal of ours, that the agent is being ended and as what (an exit
-// kind). Whatever it writes from then on is no claim.
+// kind; ExitFailed for one whose supervisor is lost). Whatever it writes from then on is no claim. The
+// first note stands.
 func Ending(dir, exit string) error {
-	if err := os.WriteFile(filepath.Join(dir, endingFile), []byte(exit+"\n"), 0o644); err != nil {
+	f, err := os.OpenFile(filepath.Join(dir, endingFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = f.WriteString(exit + "\n")
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("note ending: %w", err)
 	}
 	return nil

@@ -352,6 +352,8 @@ func TestSalvage(t *testing.T) {
 		{"half a completion", files{unfinished: string(data[:40]), "stdout.txt": "### BLOCKED"}, schema.ExitFailed, schema.FailSupervisorLost, "BLOCKED", "stdout.txt"},
 		{"cancelled", files{"cancel": "", "stdout.txt": "### DONE\n"}, schema.ExitCancelled, schema.FailCancelled, "", ""},
 		{"being ended", files{endingFile: "timeout\n", "stdout.txt": "### DONE\n"}, schema.ExitTimeout, schema.FailTimeout, "", ""},
+		{"lost, then ended", files{endingFile: "failed\n", "stdout.txt": "### DONE\n"}, schema.ExitFailed, schema.FailSupervisorLost, "", ""},
+		{"lost while a cancel was wanted", files{endingFile: "failed\n", "cancel": "x"}, schema.ExitCancelled, schema.FailCancelled, "", ""},
 		{"being ended, cut off", files{endingFile: "", "stdout.txt": "### DONE\n"}, schema.ExitCancelled, schema.FailCancelled, "", ""},
 	}
 	for _, tt := range tests {
@@ -413,6 +415,26 @@ func TestStraysWithLargeEnvironment(t *testing.T) {
 	}
 }
 
+// BenchmarkAwait is the time from the end of a supervisor until who awaits it goes on.
+func BenchmarkAwait(b *testing.B) {
+	dir := b.TempDir()
+	for b.Loop() {
+		b.StopTimer()
+		release, err := Take(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- Await(b.Context(), dir) }()
+		time.Sleep(20 * time.Millisecond)
+		b.StartTimer()
+		_ = release()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkStrays(b *testing.B) {
 	all, err := pids()
 	if err != nil {
@@ -424,4 +446,16 @@ func BenchmarkStrays(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(all)), "µs/process")
+}
+
+func TestFirstEndingStands(t *testing.T) {
+	dir := t.TempDir()
+	for _, exit := range []string{schema.ExitTimeout, schema.ExitFailed} {
+		if err := Ending(dir, exit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if exit, err := wasEnding(dir); exit != schema.ExitTimeout || err != nil {
+		t.Errorf("ending as %q, %v", exit, err)
+	}
 }

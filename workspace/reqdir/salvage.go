@@ -1,7 +1,6 @@
 package reqdir
 
 import (
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -54,39 +53,27 @@ var endingClass = map[string]string{
 	schema.ExitCancelled: schema.FailCancelled,
 	schema.ExitTimeout:   schema.FailTimeout,
 	schema.ExitStalled:   schema.FailStalled,
-	schema.ExitFailed:    schema.FailSupervisorLost, // by EndLost
+	schema.ExitFailed:    schema.FailSupervisorLost, // lost, and then ended by recovery
 }
 
-// EndLost ends what is left of a lost request (see EndStrays), after it looked for a claim: an agent
-// that had claimed nothing by then claims nothing.
-func EndLost(ctx context.Context, dir string) error {
-	c, err := Salvage(dir)
-	if err != nil {
-		return err
-	}
-	if c.Claim == nil && c.Failure == schema.FailSupervisorLost {
-		if err := Ending(dir, schema.ExitFailed); err != nil {
-			return err
-		}
-	}
-	return EndStrays(ctx, c.Request)
-}
-
+// wasEnding is the exit kind that an agent was being ended as, or "". A wanted cancel outweighs that
+// the request was lost meanwhile.
 func wasEnding(dir string) (string, error) {
 	data, err := readRegular(filepath.Join(dir, endingFile), 64)
-	switch exit := strings.TrimSpace(string(data)); {
-	case err == nil && endingClass[exit] != "":
-		return exit, nil
-	case err == nil:
-		return schema.ExitCancelled, nil // cut off while it was written
-	case !errors.Is(err, fs.ErrNotExist):
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	cancelled, err := Cancelled(dir)
-	if cancelled {
-		return schema.ExitCancelled, err
+	exit := strings.TrimSpace(string(data))
+	if err == nil && endingClass[exit] == "" {
+		return schema.ExitCancelled, nil // cut off while it was written
 	}
-	return "", err
+	if exit == "" || exit == schema.ExitFailed {
+		cancelled, err := Cancelled(dir)
+		if cancelled || err != nil {
+			return schema.ExitCancelled, err
+		}
+	}
+	return exit, nil
 }
 
 // lastWords looks for a claim where a supervisor would: in terminal_result.json, and in the final message

@@ -120,7 +120,7 @@ func (s *scanner) read(path string) (n int, err error) {
 const Grace = 5 * time.Second
 
 // EndStrays ends whatever carries the request's mark: TERM, then KILL, and waits until nothing is left.
-// For a request that was lost use EndLost: what its agent writes after the signal is no claim.
+// What they write after the signal is no claim: note Ending before, unless Salvage found one already.
 func EndStrays(ctx context.Context, request string) error { return endStrays(ctx, request, Grace) }
 
 func endStrays(ctx context.Context, request string, grace time.Duration) error {

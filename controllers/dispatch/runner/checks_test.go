@@ -103,6 +103,8 @@ func TestTreeDigest(t *testing.T) {
 	git(t, b.project, "add", "staged")
 	before := repositoryState(t, b.project)
 	b.request.Tree = true
+	temp := t.TempDir()
+	b.env = []string{"TMPDIR=" + temp}
 	c := b.run()
 	b.want(c, schema.ExitCompleted, "", "DONE")
 	if after := repositoryState(t, b.project); after != before {
@@ -120,7 +122,7 @@ func TestTreeDigest(t *testing.T) {
 	if want := reference(); c.TreeAfter != want || c.TreeBefore == want || len(c.TreeBefore) != 40 {
 		t.Errorf("before %q, after %q; git says %q", c.TreeBefore, c.TreeAfter, want)
 	}
-	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "millrace-tree-*")); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
 }

@@ -188,7 +188,15 @@ func TestEndingALostAgent(t *testing.T) {
 			b.request.Runner.Run[2] = strings.ReplaceAll(b.request.Runner.Run[2], "DONE", outcome)
 		}
 		b.killed()
-		if err := reqdir.EndLost(t.Context(), b.dir); err != nil {
+		if said, err := reqdir.Salvage(b.dir); err != nil || (said.Claim == nil) != (outcome == "") {
+			t.Fatalf("before: %+v, %v", said, err)
+		}
+		if outcome == "" {
+			if err := reqdir.Ending(b.dir, schema.ExitFailed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := reqdir.EndStrays(t.Context(), b.request.ID); err != nil {
 			t.Fatal(err)
 		}
 		if !b.exists(schema.TerminalFile) {

@@ -49,7 +49,8 @@ func (s *supervisor) run(ctx context.Context) *schema.Completion {
 		s.agent(ctx, c)
 		s.after(ctx, c)
 	} else {
-		c.Exit, c.Failure, c.Detail = schema.ExitCancelled, schema.FailCancelled, "cancelled before the agent was started"
+		c.Exit, c.Failure = schema.ExitCancelled, schema.FailCancelled
+		reqdir.Note(c, "cancelled before the agent was started")
 	}
 	s.at("ended")
 	note(c, s.sweep())

@@ -79,7 +79,7 @@ func (t *tree) open(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(objects, "info", "alternates"), []byte(lines[1]+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := copyFile(lines[0], index); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := copyIndex(lines[0], index); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err // without an index (nothing was ever added) git starts an empty one
 	}
 	t.env = append(t.env, "GIT_INDEX_FILE="+index, "GIT_OBJECT_DIRECTORY="+objects)
@@ -113,16 +113,21 @@ func gitEnvironment() []string {
 	return append(env, "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 }
 
-func copyFile(from, to string) error {
+// copyIndex keeps the time of the original: by it git tells entries that it must not trust.
+func copyIndex(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	return errors.Join(err, out.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
 }
