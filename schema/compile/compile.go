@@ -31,8 +31,8 @@ type Result struct {
 	Digest schema.Digest
 	Diags  schema.Diagnostics
 
-	// Inputs digests what was compiled from, by path: the bytes of a file, and of the configuration only the
-	// sections that a plan depends on, so that a plan stays current when others change. Plan.Inputs equals it.
+	// Inputs digests the files that were compiled from, by path; Plan.Inputs equals it. Without a plan it has every
+	// file that could be an input, because nobody can say which of them the plan would have used.
 	Inputs map[string]schema.Digest
 	Config *schema.Config
 }
@@ -180,7 +180,7 @@ func (c *compiler) readConfig() {
 	}
 	c.config = config
 	if len(found) == 1 {
-		c.inputs[name] = config.planDigest()
+		c.inputs[name] = schema.DigestOf(data)
 	}
 }
 
