@@ -144,15 +144,21 @@ func (c *compiler) lookAside() {
 	}
 	var r report
 	for _, id := range c.assets.ids("modes") {
-		c.assets.mode(id, &r)
+		if id != c.mode.ID {
+			c.assets.mode(id, &r)
+		}
 	}
 	for _, id := range c.assets.ids("graphs") {
-		c.assets.graph(id, &r)
+		if !slices.Contains(used, part{"graphs", id}) {
+			c.assets.graph(id, &r)
+		}
 	}
 	for _, id := range c.assets.ids("stages") {
-		c.assets.kind(id, &r)
+		if c.plan.Stages[id] == nil {
+			c.assets.kind(id, &r)
+		}
 	}
-	c.report.aside(slices.DeleteFunc(r.all, func(d schema.Diagnostic) bool { return slices.Contains(c.report.all, d) })...)
+	c.report.aside(r.all...)
 }
 
 // readConfig takes the one configuration file there is, or all defaults.
