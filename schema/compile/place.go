@@ -48,7 +48,7 @@ func (p *places) addDecls(prefix []string, decls []ast.Decl) {
 			if err != nil {
 				continue // a pattern or a computed name
 			}
-			p.add(append(prefix[:len(prefix):len(prefix)], name), d.Label.Pos(), d.Value)
+			p.add(append(slices.Clip(prefix), name), d.Label.Pos(), d.Value)
 		case *ast.EmbedDecl:
 			if s, ok := d.Expr.(*ast.StructLit); ok {
 				p.addDecls(prefix, s.Elts)
@@ -71,7 +71,7 @@ func (p *places) add(path []string, name token.Pos, value ast.Expr) {
 	case *ast.ListLit:
 		p.values[k] = placeOf(value.Pos())
 		for i, e := range v.Elts {
-			p.add(append(path[:len(path):len(path)], strconv.Itoa(i)), e.Pos(), e)
+			p.add(append(slices.Clip(path), strconv.Itoa(i)), e.Pos(), e)
 		}
 	case *ast.BinaryExpr:
 		p.add(path, name, v.X)
