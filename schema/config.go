@@ -33,8 +33,30 @@ type RuntimeConfig struct {
 
 // RunnersConfig is the section "runners": one name is the default, the others are runners.
 type RunnersConfig struct {
-	Default string            // written default_runner
-	Named   map[string]Runner // written under their names
+	Default string                  // written default_runner
+	Named   map[string]RunnerConfig // written under their names
+}
+
+// RunnerConfig is a runner as an operator declares it: what it may do can depend on stage and model.
+type RunnerConfig struct {
+	Runner
+	ByStage map[string]string `json:"permission_by_stage,omitempty"`
+	ByModel map[string]string `json:"permission_by_model,omitempty"`
+}
+
+// MarshalJSON leaves out the name: the key that the runner is written under says it.
+func (r RunnerConfig) MarshalJSON() ([]byte, error) {
+	type plain RunnerConfig
+	data, err := json.Marshal(plain(r))
+	if err != nil {
+		return nil, fmt.Errorf("write runner: %w", err)
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, fmt.Errorf("write runner: %w", err)
+	}
+	delete(fields, "name")
+	return json.Marshal(fields)
 }
 
 // StageConfig overrides what runs one stage.
@@ -66,7 +88,6 @@ type ModelAssignment struct {
 func (r RunnersConfig) MarshalJSON() ([]byte, error) {
 	all := map[string]any{"default_runner": r.Default}
 	for name, runner := range r.Named {
-		runner.Name = "" // its key says it
 		all[name] = runner
 	}
 	return json.Marshal(all)
@@ -78,7 +99,7 @@ func (r *RunnersConfig) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &all); err != nil {
 		return fmt.Errorf("read runners: %w", err)
 	}
-	*r = RunnersConfig{Named: map[string]Runner{}}
+	*r = RunnersConfig{Named: map[string]RunnerConfig{}}
 	for name, value := range all {
 		if name == "default_runner" {
 			if err := json.Unmarshal(value, &r.Default); err != nil {
@@ -86,7 +107,7 @@ func (r *RunnersConfig) UnmarshalJSON(data []byte) error {
 			}
 			continue
 		}
-		var runner Runner
+		var runner RunnerConfig
 		if err := json.Unmarshal(value, &runner); err != nil {
 			return fmt.Errorf("read runner %s: %w", name, err)
 		}

@@ -149,16 +149,14 @@ type Family struct {
 // A Runner is a named way to run a stage: an adapter and its settings. Env holds names and values
 // that the operator wrote; secrets belong into the environment of the daemon, never here.
 type Runner struct {
-	Name       string            `json:"name,omitempty"`
+	Name       string            `json:"name"`
 	Adapter    string            `json:"adapter"`
 	Run        []string          `json:"run,omitempty"`    // argv of the command adapter
 	Prompt     string            `json:"prompt,omitempty"` // stdin, file, arg
 	Args       []string          `json:"args,omitempty"`
 	Env        map[string]string `json:"env,omitempty"`
 	Model      string            `json:"model,omitempty"`
-	Permission string            `json:"permission,omitempty"` // basic, elevated, maximum
-	ByStage    map[string]string `json:"permission_by_stage,omitempty"`
-	ByModel    map[string]string `json:"permission_by_model,omitempty"`
+	Permission string            `json:"permission,omitempty"`       // basic, elevated, maximum
 	EventLog   string            `json:"event_log_policy,omitempty"` // full, failures, none
 }
 

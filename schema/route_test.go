@@ -350,8 +350,7 @@ func TestEveryRunEnds(t *testing.T) {
 					v.Metadata = map[string]any{key: rapid.SampledFrom(nodes).Draw(t, "wish")}
 				}
 				d, err := plan.Route(run, counters, v)
-				var illegal *schema.RouteError
-				if errors.As(err, &illegal) { // what the runtime does then
+				if illegal, is := errors.AsType[*schema.RouteError](err); is { // what the runtime does then
 					v = schema.Verdict{Outcome: plan.FailureOutcome("execution", run.Node, illegal.Class), Failure: illegal.Class}
 					d, err = plan.Route(run, counters, v)
 				}

@@ -186,10 +186,7 @@ func (b binder) duration(n *schema.Node, field string, config schema.Duration, i
 }
 
 // runner finds a runner by name, the workspace's before the mode's, and puts it into the plan.
-func (b binder) runner(name, from string, named place) *schema.Runner {
-	if r := b.plan.Runners[name]; r != nil {
-		return r
-	}
+func (b binder) runner(name, from string, named place) *schema.RunnerConfig {
 	runner, found := b.config.value.Runners.Named[name]
 	at := b.config.at.name("runners", name)
 	if !found {
@@ -206,7 +203,7 @@ func (b binder) runner(name, from string, named place) *schema.Runner {
 		b.report.errorAt(at, "", "runners."+name, "run is missing: the adapter command does not know what to start",
 			`add the command line, like run: ["./agent.sh", "{{prompt_file}}"]`)
 	}
-	b.plan.Runners[name] = &runner
+	b.plan.Runners[name] = &runner.Runner
 	return &runner
 }
 

@@ -252,20 +252,39 @@ func TestInputs(t *testing.T) {
 	}
 }
 
-// TestNextTickSettingsKeepThePlan: only what a plan depends on makes another one.
-func TestNextTickSettingsKeepThePlan(t *testing.T) {
-	at := func(config string) schema.Digest {
-		return mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{"millrace.cue": config})}).Digest
+// TestWhatMakesAnotherPlan: a setting that no run depends on changes nothing but the digest of its file.
+func TestWhatMakesAnotherPlan(t *testing.T) {
+	at := func(config string) *schema.Plan {
+		return mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{"millrace.cue": config})}).Plan
 	}
 	plain := at("// nothing\n")
-	if at("runtime: {rescan: \"5s\", prune: false, log_level: \"debug\", default_mode: \"demo\"}\n") != plain {
-		t.Error("a next-tick setting made another plan")
-	}
-	for _, config := range []string{`budgets: fix_cycle_count: 5`, `stages: checker: timeout: "5m"`, `runtime: lanes: execution: 2`,
-		`runners: codex_cli: args: ["-v"]`, `model_assignment: default: "fast"`} {
-		if at(config) == plain {
-			t.Errorf("%s made no other plan", config)
+	for config, want := range map[string]string{
+		`runtime: {rescan: "5s", prune: false, log_level: "debug", default_mode: "demo"}`: "",
+		`budgets: fix_cycle_count: 5`: `~ graphs.execution.ends.update_complete.gate.limit: 2 → 5
+~ graphs.execution.nodes.checker.on.FIX_NEEDED.limit: 2 → 5
+~ graphs.execution.nodes.doublechecker.on.FIX_NEEDED.limit: 2 → 5
+`,
+		`stages: checker: {timeout: "5m", model: "m"}`: `+ graphs.execution.nodes.checker.model: "m"
+~ graphs.execution.nodes.checker.timeout: "1h" → "5m"
+`,
+		`runtime: lanes: execution: 2`:           "~ lanes.execution: 1 → 2\n",
+		`runners: codex_cli: args: ["-v"]`:       "+ runners.codex_cli.args: [\"-v\"]\n",
+		`checks: timeout: "1m"`:                  "~ checks.timeout: \"10m\" → \"1m\"\n",
+		`auto_recovery: {cooldowns: ["1m"]}`:     "~ auto_recovery.cooldowns: [\"5m\",\"15m\",\"1h\"] → [\"1m\"]\n",
+		`stages: checker: runner: "claude_code"`: "~ graphs.execution.nodes.checker.runner: \"codex_cli\" → \"claude_code\"\n+ runners.claude_code\n",
+	} {
+		lines := compile.Diff(plain, at(config))
+		found := slices.Index(lines, "~ millrace.cue: the file changed")
+		if found < 0 {
+			t.Fatalf("%s: the file is no input: %v", config, lines)
 		}
+		sorted := slices.Delete(lines, found, found+1)
+		if got := strings.Join(append(sorted, ""), "\n"); got != want {
+			t.Errorf("%s:\n%s", config, got)
+		}
+	}
+	if lines := compile.Diff(plain, plain); len(lines) > 0 {
+		t.Errorf("a plan differs from itself: %v", lines)
 	}
 }
 

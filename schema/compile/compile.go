@@ -31,8 +31,8 @@ type Result struct {
 	Digest schema.Digest
 	Diags  schema.Diagnostics
 
-	// Inputs digests what was compiled from, by path: the bytes of a file, and of the configuration only the
-	// sections that a plan depends on, so that a plan stays current when others change. Plan.Inputs equals it.
+	// Inputs digests the files that were compiled from, by path; Plan.Inputs equals it. Without a plan it has every
+	// file that could be an input, because nobody can say which of them the plan would have used.
 	Inputs map[string]schema.Digest
 	Config *schema.Config
 }
@@ -144,15 +144,21 @@ func (c *compiler) lookAside() {
 	}
 	var r report
 	for _, id := range c.assets.ids("modes") {
-		c.assets.mode(id, &r)
+		if id != c.mode.ID {
+			c.assets.mode(id, &r)
+		}
 	}
 	for _, id := range c.assets.ids("graphs") {
-		c.assets.graph(id, &r)
+		if !slices.Contains(used, part{"graphs", id}) {
+			c.assets.graph(id, &r)
+		}
 	}
 	for _, id := range c.assets.ids("stages") {
-		c.assets.kind(id, &r)
+		if c.plan.Stages[id] == nil {
+			c.assets.kind(id, &r)
+		}
 	}
-	c.report.aside(slices.DeleteFunc(r.all, func(d schema.Diagnostic) bool { return slices.Contains(c.report.all, d) })...)
+	c.report.aside(r.all...)
 }
 
 // readConfig takes the one configuration file there is, or all defaults.
@@ -180,7 +186,7 @@ func (c *compiler) readConfig() {
 	}
 	c.config = config
 	if len(found) == 1 {
-		c.inputs[name] = config.planDigest()
+		c.inputs[name] = schema.DigestOf(data)
 	}
 }
 

@@ -3,7 +3,6 @@ package compile
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"path"
 
 	"cuelang.org/go/cue"
@@ -96,20 +95,6 @@ func exprFile(name string, expr ast.Expr) *ast.File {
 		return &ast.File{Filename: name, Decls: s.Elts}
 	}
 	return &ast.File{Filename: name, Decls: []ast.Decl{&ast.EmbedDecl{Expr: expr}}}
-}
-
-// planDigest names the sections that a plan depends on. The default mode is not among them: the plan says
-// which mode it is of.
-func (c *configuration) planDigest() schema.Digest {
-	data, err := json.Marshal(map[string]any{
-		"lanes": c.value.Runtime.Lanes, "runners": c.value.Runners, "stages": c.value.Stages, "budgets": c.value.Budgets,
-		"model_aliases": c.value.ModelAliases, "model_assignment": c.value.ModelAssignment,
-		"checks": c.value.Checks, "auto_recovery": c.value.AutoRecovery, // the plan carries them
-	})
-	if err != nil {
-		panic(fmt.Sprintf("marshal configuration: %v", err)) // plain values only
-	}
-	return schema.DigestOf(data)
 }
 
 // from names a setting for people: where it was written, or that it is a default.

@@ -54,7 +54,7 @@ func differ(path []string, a, b any, lines *[]string) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		at := append(path[:len(path):len(path)], name)
+		at := append(slices.Clip(path), name)
 		before, was := x[name]
 		after, is := y[name]
 		switch {

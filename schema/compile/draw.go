@@ -37,7 +37,7 @@ func Draw(p *schema.Plan, plane, format string) (string, error) {
 	return "", fmt.Errorf("draw plan: unknown format %q; %s", format, choice(format, Formats))
 }
 
-// ordered lists a graph's nodes as a run meets them, entries first.
+// ordered lists a graph's nodes as a run meets them, entries first and what BLOCKED and spent budgets lead to last.
 func ordered(g *schema.Graph) []string {
 	var order []string
 	visit := func(name string) {
@@ -48,14 +48,15 @@ func ordered(g *schema.Graph) []string {
 	for _, family := range g.Claim {
 		visit(g.Entry[family])
 	}
-	for i := 0; i < len(order); i++ {
-		on := g.Nodes[order[i]].On
-		for _, then := range []bool{false, true} {
+	for _, aside := range []bool{false, true} {
+		for i := 0; i < len(order); i++ {
+			on := g.Nodes[order[i]].On
 			for _, outcome := range byBlockedLast(on) {
-				if then {
-					visit(on[outcome].Then)
-				} else {
+				if outcome != schema.OutcomeBlocked || aside {
 					visit(on[outcome].To)
+				}
+				if aside {
+					visit(on[outcome].Then)
 				}
 			}
 		}

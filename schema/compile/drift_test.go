@@ -45,7 +45,7 @@ func TestTypesMatchDefinitions(t *testing.T) {
 		{"#Edge", schema.Edge{}, nil, nil},
 		{"#Resume", schema.Resume{}, nil, nil},
 		{"#End", schema.End{}, nil, nil},
-		{"#Runner", schema.Runner{}, []string{"name"}, nil},
+		{"#Runner", schema.RunnerConfig{}, []string{"name"}, nil},
 		{"#Mode", Mode{}, nil, nil},
 		{"#ModeStage", ModeStage{}, nil, nil},
 		{"#Config", schema.Config{}, nil, nil},
@@ -79,7 +79,7 @@ func TestTypesMatchDefinitions(t *testing.T) {
 
 func jsonNames(t reflect.Type) []string {
 	var names []string
-	for f := range t.Fields() {
+	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name != "" && name != "-" {
 			names = append(names, name)

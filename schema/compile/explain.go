@@ -26,9 +26,8 @@ type subtree struct {
 func (s subtree) explain() schema.Diagnostics {
 	var ds schema.Diagnostics
 	unknown := map[string]bool{}
-	for _, path := range s.at.fields {
-		if len(path) <= len(s.root) || !slices.Equal(path[:len(s.root)], s.root) || unknown[key(path[:len(path)-1])] {
-			unknown[key(path)] = unknown[key(path[:max(0, len(path)-1)])]
+	for _, path := range s.at.under(s.root) {
+		if within(unknown, path) {
 			continue
 		}
 		if known, ok := descend(s.def, path[len(s.root):]); !ok {

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,14 +27,14 @@ func placeOf(pos token.Pos) place {
 // places knows where the fields of some files were written. What was made by an expression is not in it, and
 // is found at the nearest field around it that was.
 type places struct {
-	names  map[string]place // of a field's name
-	values map[string]place // of its value; of a struct, its name
-	fields [][]string       // paths in the order of the files
-	file   string           // where to point when nothing is known
+	names  map[string]place      // of a field's name
+	values map[string]place      // of its value; of a struct, its name
+	fields map[string][][]string // by entry (two names deep): paths in the order of the files
+	file   string                // where to point when nothing is known
 }
 
 func newPlaces(file string) *places {
-	return &places{names: map[string]place{}, values: map[string]place{}, file: file}
+	return &places{names: map[string]place{}, values: map[string]place{}, fields: map[string][][]string{}, file: file}
 }
 
 // addFile records the fields of one parsed file.
@@ -46,7 +48,7 @@ func (p *places) addDecls(prefix []string, decls []ast.Decl) {
 			if err != nil {
 				continue // a pattern or a computed name
 			}
-			p.add(append(prefix[:len(prefix):len(prefix)], name), d.Label.Pos(), d.Value)
+			p.add(append(slices.Clip(prefix), name), d.Label.Pos(), d.Value)
 		case *ast.EmbedDecl:
 			if s, ok := d.Expr.(*ast.StructLit); ok {
 				p.addDecls(prefix, s.Elts)
@@ -60,7 +62,8 @@ func (p *places) add(path []string, name token.Pos, value ast.Expr) {
 	if _, known := p.names[k]; !known {
 		p.names[k] = placeOf(name)
 		p.values[k] = placeOf(name)
-		p.fields = append(p.fields, path)
+		entry := key(path[:min(2, len(path))])
+		p.fields[entry] = append(p.fields[entry], path)
 	}
 	switch v := value.(type) {
 	case *ast.StructLit:
@@ -68,7 +71,7 @@ func (p *places) add(path []string, name token.Pos, value ast.Expr) {
 	case *ast.ListLit:
 		p.values[k] = placeOf(value.Pos())
 		for i, e := range v.Elts {
-			p.add(append(path[:len(path):len(path)], strconv.Itoa(i)), e.Pos(), e)
+			p.add(append(slices.Clip(path), strconv.Itoa(i)), e.Pos(), e)
 		}
 	case *ast.BinaryExpr:
 		p.add(path, name, v.X)
@@ -81,6 +84,21 @@ func (p *places) add(path []string, name token.Pos, value ast.Expr) {
 }
 
 func key(path []string) string { return strings.Join(path, "\x00") }
+
+// under lists the paths of the fields that were written below a path, outer ones first.
+func (p *places) under(root []string) [][]string {
+	var below [][]string
+	if len(root) < 2 {
+		for _, entry := range slices.Sorted(maps.Keys(p.fields)) {
+			below = append(below, p.fields[entry]...)
+		}
+	} else {
+		below = p.fields[key(root[:2])]
+	}
+	return slices.DeleteFunc(slices.Clone(below), func(path []string) bool {
+		return len(path) <= len(root) || !slices.Equal(path[:len(root)], root)
+	})
+}
 
 // value is where the value of a field stands, else the nearest field around it.
 func (p *places) value(path ...string) place { return p.find(p.values, path) }

@@ -14,13 +14,13 @@ import (
 
 // wants says in words what a pattern of the definitions asks for.
 var wants = map[string]string{
-	`^[A-Z][A-Z0-9_]*$`:                      "an outcome has capitals, digits and _ (like BUILDER_COMPLETE)",
-	`^[a-z][a-z0-9_]*$`:                      "a name has lower-case letters, digits and _ (like my_builder)",
-	`^[a-z][a-z0-9_.-]*$`:                    "a name has lower-case letters, digits, '.', '-' and _ (like execution.mine)",
-	`^#[A-Z][A-Za-z0-9]*$`:                   "a definition is written like #Task",
-	`^#`:                                     "a definition is written like #Report",
-	`^[A-Za-z_][A-Za-z0-9_]*$`:               "the name of a variable has letters, digits and _",
-	`^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`: "a duration is a number and a unit (like 90s, 20m or 1h30m)",
+	`^[A-Z][A-Z0-9_]*$`:        "an outcome has capitals, digits and _ (like BUILDER_COMPLETE)",
+	`^[a-z][a-z0-9_]*$`:        "a name has lower-case letters, digits and _ (like my_builder)",
+	`^[a-z][a-z0-9_.-]*$`:      "a name has lower-case letters, digits, '.', '-' and _ (like execution.mine)",
+	`^#[A-Z][A-Za-z0-9]*$`:     "a definition is written like #Task",
+	`^#`:                       "a definition is written like #Report",
+	`^[A-Za-z_][A-Za-z0-9_]*$`: "the name of a variable has letters, digits and _",
+	`^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$`: "a duration is a number and a unit (like 90s, 20m or 1h30m)",
 }
 
 // What words says of a field that is not there, or not yet, or fits nothing.

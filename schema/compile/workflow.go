@@ -28,18 +28,18 @@ var sections = map[string]string{"stages": "#StageKind", "graphs": "#Graph", "mo
 
 // A Mode is a choice of graphs and of who runs their stages.
 type Mode struct {
-	ID          string                       `json:"id"`
-	Description string                       `json:"description,omitempty"`
-	Aliases     []string                     `json:"aliases,omitempty"`
-	Graphs      map[string]string            `json:"graphs"` // by plane
-	Runner      string                       `json:"runner,omitempty"`
-	Runners     map[string]schema.Runner     `json:"runners,omitempty"`
-	Stages      map[string]ModeStage         `json:"stages,omitempty"`
-	Models      map[string]schema.ModelAlias `json:"model_aliases,omitempty"`
-	Assignment  schema.ModelAssignment       `json:"model_assignment,omitzero"`
-	Lanes       map[string]int               `json:"lanes,omitempty"`
-	Exclusive   [][]string                   `json:"exclusive"`
-	PlaneOrder  []string                     `json:"plane_order"`
+	ID          string                         `json:"id"`
+	Description string                         `json:"description,omitempty"`
+	Aliases     []string                       `json:"aliases,omitempty"`
+	Graphs      map[string]string              `json:"graphs"` // by plane
+	Runner      string                         `json:"runner,omitempty"`
+	Runners     map[string]schema.RunnerConfig `json:"runners,omitempty"`
+	Stages      map[string]ModeStage           `json:"stages,omitempty"`
+	Models      map[string]schema.ModelAlias   `json:"model_aliases,omitempty"`
+	Assignment  schema.ModelAssignment         `json:"model_assignment,omitzero"`
+	Lanes       map[string]int                 `json:"lanes,omitempty"`
+	Exclusive   [][]string                     `json:"exclusive"`
+	PlaneOrder  []string                       `json:"plane_order"`
 }
 
 // A ModeStage overrides one stage kind within a mode.

@@ -1,0 +1,136 @@
+package assets_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"millrace/assets"
+	"millrace/schema/compile"
+)
+
+const tasks = "millrace-agents/intake/tasks/"
+
+// demoProject writes the demo project into a folder.
+func demoProject(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, data := range assets.Demo() {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// check runs a command of the project as the runtime does, and returns what it says and whether it passes.
+func check(t *testing.T, dir, run string) (string, bool) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", run)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return string(out), err == nil
+}
+
+var block = regexp.MustCompile("(?ms)^```(write|replace) (\\S+)( first-attempt)?\n(.*?)^```$")
+
+// follow does what the blocks of a task say, as the contract on Demo has it.
+func follow(t *testing.T, dir, task string, firstAttempt bool) {
+	t.Helper()
+	all := block.FindAllStringSubmatch(string(assets.Demo()[tasks+task]), -1)
+	if len(all) == 0 {
+		t.Fatalf("%s has no blocks", task)
+	}
+	for _, b := range all {
+		verb, name, first, text := b[1], b[2], b[3] != "", b[4]
+		if first != firstAttempt && (first || has(all, verb, name)) {
+			continue
+		}
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if verb == "replace" {
+			old, wanted, ok := strings.Cut(text, "====\n")
+			data, err := os.ReadFile(path)
+			if err != nil || !ok {
+				t.Fatal(name, err)
+			}
+			switch n := strings.Count(string(data), old); {
+			case n == 0 && strings.Contains(string(data), wanted):
+				continue
+			case n != 1:
+				t.Fatalf("%s: %q occurs %d times", name, old, n)
+			}
+			text = strings.Replace(string(data), old, wanted, 1)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func has(all [][]string, verb, name string) bool {
+	for _, b := range all {
+		if b[1] == verb && b[2] == name && b[3] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// TestDemoGoesAsItSays plays the demo by hand: what README promises is what happens.
+func TestDemoGoesAsItSays(t *testing.T) {
+	dir := demoProject(t)
+	out, passes := check(t, dir, "sh test.sh")
+	if passes || strings.Count(out, "FAIL ") != 3 || strings.Count(out, "ok ") != 1 {
+		t.Fatalf("a new project says\n%s", out)
+	}
+	follow(t, dir, "upper.md", true)
+	if out, passes := check(t, dir, "sh test.sh upper"); !passes {
+		t.Errorf("upper is not straight:\n%s", out)
+	}
+	follow(t, dir, "longest.md", true)
+	if out, passes := check(t, dir, "sh test.sh longest"); passes || !strings.Contains(out, "want three\n    got  one\n") {
+		t.Errorf("the first attempt at longest is not subtly wrong:\n%s", out)
+	}
+	follow(t, dir, "longest.md", false)
+	if out, passes := check(t, dir, "sh test.sh longest"); !passes {
+		t.Errorf("the repair of longest is none:\n%s", out)
+	}
+	follow(t, dir, "headline.md", true)
+	if out, passes := check(t, dir, "sh test.sh"); !passes {
+		t.Errorf("in the end\n%s", out)
+	}
+	readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(readme), "| planned |") || strings.Count(string(readme), "| ready |") != 4 {
+		t.Error("README does not say that everything is ready")
+	}
+}
+
+// TestDemoConfigurationSelectsItsMode: the demo workspace compiles to a plan whose runner is this program.
+func TestDemoConfigurationSelectsItsMode(t *testing.T) {
+	files := assets.Files()
+	files["millrace.cue"] = assets.Demo()["millrace-agents/millrace.cue"]
+	r := compile.Compile(compile.Source{Files: files})
+	if r.Plan == nil {
+		t.Fatal(r.Diags)
+	}
+	for name, n := range r.Plan.Graphs["execution"].Nodes {
+		runner := r.Plan.Runners[n.Runner]
+		if runner == nil || runner.Adapter != "command" || strings.Join(runner.Run, " ") != "{{millrace}} demo-agent" || runner.Prompt != "stdin" {
+			t.Errorf("%s is run by %+v", name, runner)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package compile_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"millrace/assets"
+	"millrace/schema"
+	"millrace/schema/compile"
+)
+
+// TestDraw holds the drawings of the integrated graph: testdata/draw/*.
+func TestDraw(t *testing.T) {
+	p := mustCompile(t, compile.Source{Mode: "default_codex_integrated", Files: assets.Files()}).Plan
+	for _, format := range compile.Formats {
+		got, err := compile.Draw(p, "", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := "testdata/draw/integrated." + format
+		if *update {
+			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s: draws\n%s", format, got)
+		}
+		if one, err := compile.Draw(p, "execution", format); err != nil || one != got {
+			t.Errorf("%s: the only plane is not the whole: %v", format, err)
+		}
+	}
+}
+
+func TestDrawShowsEveryNodeAndEdge(t *testing.T) {
+	p := mustCompile(t, compile.Source{Files: with(ownFiles)}).Plan
+	for _, format := range compile.Formats {
+		drawn, err := compile.Draw(p, "", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range p.Graphs {
+			for name, n := range g.Nodes {
+				if !strings.Contains(drawn, name) {
+					t.Errorf("%s lacks node %s", format, name)
+				}
+				for outcome := range n.On {
+					if !strings.Contains(drawn, outcome) {
+						t.Errorf("%s lacks outcome %s", format, outcome)
+					}
+				}
+			}
+			for _, name := range slices.Collect(maps.Keys(g.Ends)) {
+				if !strings.Contains(drawn, name) {
+					t.Errorf("%s lacks end %s", format, name)
+				}
+			}
+		}
+		if format != "json" {
+			continue
+		}
+		var back struct {
+			Graphs map[string]*schema.Graph `json:"graphs"`
+		}
+		if err := json.Unmarshal([]byte(drawn), &back); err != nil || len(back.Graphs) != 2 {
+			t.Errorf("json does not read back: %v", err)
+		}
+	}
+}
+
+func TestDrawRefuses(t *testing.T) {
+	p := mustCompile(t, compile.Source{Mode: "standard", Files: assets.Files()}).Plan
+	if _, err := compile.Draw(p, "planing", "text"); err == nil || !strings.Contains(err.Error(), `mode "standard" has no plane "planing"`) {
+		t.Error(err)
+	}
+	if _, err := compile.Draw(p, "", "dott"); err == nil || !strings.Contains(err.Error(), `did you mean "dot"?`) {
+		t.Error(err)
+	}
+}
