@@ -233,12 +233,12 @@ func (c *checker) identity(rec *record, k *kind) string {
 	}
 	given := rec.fields.field(k.id)
 	if given == nil || given.kind == isNull || given.kind == isText && strings.TrimSpace(given.text) == "" {
-		slug := schema.Slug(stem(c.path))
 		if !rec.alone {
 			c.named = k.id
 			return ""
 		}
-		if slug == "" || k.shape.field(k.id).shape.name != "#ID" {
+		slug := schema.Slug(stem(c.path))
+		if f := k.shape.field(k.id); slug == "" || !f.fits(slug) {
 			return ""
 		}
 		given = &node{at: rec.at, kind: isText, text: slug}
