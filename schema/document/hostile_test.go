@@ -55,6 +55,9 @@ func TestHostileFiles(t *testing.T) {
 		"text in JSON":      {"tasks/a.json", `"text"`, "the document is text, not an object"},
 		"two JSON values":   {"tasks/a.json", "{}\n{}", "tasks/a.json:2:1: more text follows"},
 		"half a JSON":       {"tasks/a.json", `{"kind": "task", "title": "x`, "the JSON ends too early"},
+		"two kinds":         {"tasks/a.json", `{"kind": "task", "kind": "spec"}`, "kind: is there twice"},
+		"two kind labels":   {"tasks/a.md", "# T\n\nKind: task\nKind: spec\n", "a.md:4:1: kind: is there twice"},
+		"two bodies":        {"tasks/a.json", `{"body": "a", "body": "b"}`, "body is there twice"},
 		"infinite":          {"tasks/a.yaml", valid + "priority: .inf\n", "not"},
 	}
 	for name, test := range tests {
