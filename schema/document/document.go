@@ -119,13 +119,10 @@ func (r *Registry) implied(file string) string {
 
 // resolve finds the kind of a record; nil: it was refused.
 func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
-	names := map[string]*node{}
-	if rec.headed != nil {
-		names = rec.headed.names()
-	} else {
-		for _, f := range rec.fields.fields {
-			names[f.name] = f.value
-		}
+	names := rec.names()
+	if at, twice := rec.twice("kind"); twice {
+		c.add(at, "kind", "is there twice", "keep one of them")
+		return nil
 	}
 	if given := names["kind"]; given != nil && given.kind != isNull {
 		name := strings.TrimSpace(given.text)
@@ -184,7 +181,7 @@ func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *sche
 	}
 	rec.fields = rec.fields.without("kind")
 	c.title(rec, k)
-	id := c.identity(rec, k)
+	c.identity(rec, k)
 	fields, ok := c.value(rec.fields, k.shape, "", false)
 	body := tidyBody(rec.body)
 	if object, is := fields.(map[string]any); is {
@@ -194,8 +191,8 @@ func (r *Registry) document(c *checker, rec *record, k *kind, strict bool) *sche
 	if !ok || c.diags.HasErrors() {
 		return nil
 	}
-	doc := &schema.Document{Kind: k.name, ID: id, Fields: fields.(map[string]any), Body: body}
-	if k.id != "" {
+	doc := &schema.Document{Kind: k.name, ID: k.name, Fields: fields.(map[string]any), Body: body}
+	if k.id != "" { // else there is one per workspace
 		doc.ID, _ = doc.Fields[k.id].(string)
 	}
 	c.itself(rec, doc)
@@ -227,19 +224,19 @@ func (c *checker) title(rec *record, k *kind) {
 }
 
 // identity fills an absent id from the file name, and names the subject of all further diagnostics.
-func (c *checker) identity(rec *record, k *kind) string {
-	if k.id == "" {
-		return k.name
+func (c *checker) identity(rec *record, k *kind) {
+	f := k.shape.field(k.id)
+	if f == nil {
+		return
 	}
 	given := rec.fields.field(k.id)
 	if given == nil || given.kind == isNull || given.kind == isText && strings.TrimSpace(given.text) == "" {
 		slug := schema.Slug(stem(c.path))
 		if !rec.alone {
 			c.named = k.id
-			return ""
 		}
-		if slug == "" || k.shape.field(k.id).shape.name != "#ID" {
-			return ""
+		if !rec.alone || slug == "" || !f.fits(slug) {
+			return
 		}
 		given = &node{at: rec.at, kind: isText, text: slug}
 		rec.fields = rec.fields.without(k.id)
@@ -247,9 +244,7 @@ func (c *checker) identity(rec *record, k *kind) string {
 	}
 	if given.kind == isText {
 		c.subject = subject(k, given)
-		return tidy(given.text)
 	}
-	return ""
 }
 
 func subject(k *kind, id *node) string {

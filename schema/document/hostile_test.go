@@ -47,13 +47,17 @@ func TestHostileFiles(t *testing.T) {
 		"huge exponent":     {"tasks/a.json", `{"kind":"task","task_id":"a","title":"T","acceptance":["x"],"priority":1e999999999}`, "priority: 1e999999999 is not a whole number"},
 		"huge number":       {"tasks/a.json", `{"kind":"task","task_id":"a","title":"T","acceptance":["x"],"priority":123456789012345678901234567890}`, "is too large"},
 		"dots in the id":    {"tasks/a.yaml", "task_id: a..b\ntitle: T\nacceptance: [x]\n", `task_id: "a..b" is not an id`},
-		"id none":           {"tasks/none.yaml", "title: T\nacceptance: [x]\n", `task_id: "none" is not an id`},
+		"id none":           {"tasks/none.yaml", "title: T\nacceptance: [x]\n", `task_id: is missing`},
+		"long idea id":      {"ideas/a.md", "# T\n\nIdea-ID: " + strings.Repeat("x", 124) + "\n", "is not an id"},
 		"no id in the name": {"tasks/???.yaml", "title: T\nacceptance: [x]\n", `task_id: is missing`},
 		"waits for itself":  {"tasks/a.yaml", valid + "depends_on: [a]\n", `depends_on[0]: "a" is the document itself`},
 		"binary in YAML":    {"tasks/a.yaml", valid + "summary: !!binary aGk=\n", "binary data has no place"},
 		"text in JSON":      {"tasks/a.json", `"text"`, "the document is text, not an object"},
 		"two JSON values":   {"tasks/a.json", "{}\n{}", "tasks/a.json:2:1: more text follows"},
 		"half a JSON":       {"tasks/a.json", `{"kind": "task", "title": "x`, "the JSON ends too early"},
+		"two kinds":         {"tasks/a.json", `{"kind": "task", "kind": "spec"}`, "kind: is there twice"},
+		"two kind labels":   {"tasks/a.md", "# T\n\nKind: task\nKind: spec\n", "a.md:4:1: kind: is there twice"},
+		"two bodies":        {"tasks/a.json", `{"body": "a", "body": "b"}`, "body is there twice"},
 		"infinite":          {"tasks/a.yaml", valid + "priority: .inf\n", "not"},
 	}
 	for name, test := range tests {

@@ -11,6 +11,7 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/cue/errors"
 
 	"millrace/schema"
 )
@@ -65,13 +66,22 @@ func NewRegistry(families map[string]*schema.Family) (*Registry, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		if f := families[name]; f.Source != "" {
-			if err := r.bring(ctx, f); err != nil {
+			own := ctx.CompileString(f.Source, cue.Filename("families/"+f.ID+".cue"), cue.Scope(r.root))
+			if err := r.bring(own, f); err != nil {
 				return nil, err
 			}
+			r.own = append(r.own, own)
 		}
 	}
 	if err := r.builtin(); err != nil {
 		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		if f := families[name]; r.kinds[f.ID] == nil { // a family of its own with a built-in definition
+			if err := r.bring(r.root, f); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for _, f := range families {
 		if k := r.kinds[f.ID]; k != nil && len(f.Intake) > 0 {
@@ -136,10 +146,12 @@ func (r *Registry) builtin() error {
 	return nil
 }
 
-// bring adds a family that an operator defines.
-func (r *Registry) bring(ctx *cue.Context, f *schema.Family) error {
-	v := ctx.CompileString(f.Source, cue.Filename("families/"+f.ID+".cue"), cue.Scope(r.root))
+// bring adds a family whose definition stands in v.
+func (r *Registry) bring(v cue.Value, f *schema.Family) error {
 	if err := v.Validate(); err != nil {
+		if at := errors.Positions(err); len(at) > 0 {
+			return fmt.Errorf("compile definition of family %s: %s: %w", f.ID, at[0], err)
+		}
 		return fmt.Errorf("compile definition of family %s: %w", f.ID, err)
 	}
 	k := &kind{name: f.ID, id: f.IDField, intake: f.Intake, extension: f.Extension, definition: f.Definition}
@@ -152,7 +164,6 @@ func (r *Registry) bring(ctx *cue.Context, f *schema.Family) error {
 	if why := k.unfit(); why != "" {
 		return fmt.Errorf("compile definition of family %s: %s %s", f.ID, f.Definition, why)
 	}
-	r.own = append(r.own, v)
 	return nil
 }
 

@@ -68,11 +68,26 @@ func diagnostics(r *Registry, file, text string) string {
 	return r.Parse(file, []byte(text)).Diags.Error() + "\n"
 }
 
+// TestFamilyOfABuiltInDefinition: it is found by its name or folder, and takes no task away.
+func TestFamilyOfABuiltInDefinition(t *testing.T) {
+	chore := &schema.Family{ID: "chore", Intake: []string{"chores"}, IDField: "task_id", Definition: "#Task"}
+	r, err := NewRegistry(map[string]*schema.Family{"chore": chore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"intake/chores/a.yaml": "chore", "intake/tasks/a.yaml": "task", "intake/a.yaml": "task"} {
+		p := r.Parse(file, []byte("task_id: a\ntitle: T\nacceptance: [x]\n"))
+		if len(p.Docs) != 1 || p.Docs[0].Doc.Kind != want {
+			t.Errorf("%s: got %v, %v", file, p.Docs, p.Diags)
+		}
+	}
+}
+
 // TestFamiliesThatCannotBe: what is wrong with a definition is said when it is compiled.
 func TestFamiliesThatCannotBe(t *testing.T) {
 	tests := map[string]struct{ source, want string }{
 		"broken":     {"#Ticket: {", "compile definition of family ticket"},
-		"unknown":    {"#Ticket: {ticket_id!: #Nothing}", "reference \"#Nothing\" not found"},
+		"unknown":    {"#Ticket: {ticket_id!: #Nothing}", "families/ticket.cue:1:23: #Ticket.ticket_id: reference \"#Nothing\" not found"},
 		"absent":     {"#Other: {ticket_id!: #ID}", "there is no #Ticket"},
 		"no struct":  {"#Ticket: string", "is no struct"},
 		"no id":      {"#Ticket: {title!: #Line}", "has no field ticket_id"},

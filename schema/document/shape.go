@@ -124,6 +124,15 @@ func (s *shape) constraints(v cue.Value) {
 		for _, a := range args {
 			s.constraints(a)
 		}
+	case cue.SelectorOp: // a part of the constraint has a name: #ID & …
+		part := cue.Dereference(v)
+		if again, _ := part.Expr(); again == cue.SelectorOp {
+			return
+		}
+		if s.wrong == "" {
+			s.notes(part)
+		}
+		s.constraints(part)
 	case cue.RegexMatchOp, cue.NotRegexMatchOp:
 		text, err := args[len(args)-1].String()
 		if err != nil {

@@ -32,6 +32,41 @@ type record struct {
 	alone   bool    // the file's only document: it may be called after the file
 }
 
+// names are the fields of a record by their names, before the kind is known.
+func (rec *record) names() map[string]*node {
+	if rec.headed != nil {
+		return rec.headed.names()
+	}
+	names := map[string]*node{}
+	for _, f := range rec.fields.fields {
+		names[f.name] = f.value
+	}
+	return names
+}
+
+// twice finds the second field of a name.
+func (rec *record) twice(name string) (at place, found bool) {
+	count := 0
+	if rec.headed != nil {
+		for _, p := range rec.headed.parts {
+			if unlabel(p.label) == name && !p.behind {
+				if count++; count == 2 {
+					return place{p.line, 1}, true
+				}
+			}
+		}
+		return at, false
+	}
+	for _, f := range rec.fields.fields {
+		if f.name == name {
+			if count++; count == 2 {
+				return f.at, true
+			}
+		}
+	}
+	return at, false
+}
+
 // source makes bytes fit for a reader: sizes, encoding, line ends.
 func source(data []byte, limit int) ([]byte, *fault) {
 	if len(data) > limit {
@@ -136,7 +171,11 @@ func data(n *node) (*record, *fault) {
 	if n.kind != isObject {
 		return nil, &fault{n.at, "the document is " + n.kind.String() + ", not an object", "write fields and their values, like title: Add tests"}
 	}
-	rec := &record{at: n.at, fields: n.without("body"), bodyAt: n.at}
+	rec := &record{at: n.at, fields: n, bodyAt: n.at}
+	if at, twice := rec.twice("body"); twice {
+		return nil, &fault{at, "body is there twice", "keep one of them"}
+	}
+	rec.fields = n.without("body")
 	if body := n.field("body"); body != nil && body.kind != isNull {
 		if body.kind != isText {
 			return nil, &fault{body.at, "body is " + body.kind.String() + ", not text", "write the free text as one text"}
