@@ -34,6 +34,11 @@ const (
 // Waiting says why an item is not running: the first of its obstacles, nil when there is none. Every
 // reader shows exactly this.
 func (v *View) Waiting(k schema.Key) *schema.Waiting {
+	if it := v.Items[k]; it != nil && it.State == schema.StateQueue {
+		if all := v.Standing(); len(all) > 0 && all[0].Stalled {
+			return &all[0] // the same that Obstacles would find, without looking at the others
+		}
+	}
 	if all := v.Obstacles(k); len(all) > 0 {
 		return &all[0]
 	}
@@ -299,7 +304,8 @@ func where(r *schema.Run) string {
 	return "at " + r.Node
 }
 
-// ahead counts the items that are claimed before one, in planes that go first and in its own.
+// ahead counts the items that are claimed before one, in planes that go first and in its own. Items
+// of a family enter at one node, so a runner that waits holds all of them or none.
 func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, first *schema.Item) {
 	for _, other := range p.PlaneOrder {
 		g := p.Graphs[other]
@@ -307,21 +313,19 @@ func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, firs
 			continue
 		}
 		for _, f := range g.Claim {
-			for _, ready := range v.Ready(f) {
-				if ready == it {
-					return n, first
-				}
-				if _, node := entry(p, f); len(v.runner(p, v.Control.Plan, p.Node(other, node))) > 0 {
-					continue
-				}
-				n++
-				if first == nil {
-					first = ready
+			ready := v.Ready(f)
+			if f == it.Family {
+				i, _ := slices.BinarySearchFunc(ready, it, claimOrder)
+				ready = ready[:i]
+			}
+			if len(v.runner(p, v.Control.Plan, p.Node(other, g.Entry[f]))) == 0 && len(ready) > 0 {
+				if n += len(ready); first == nil {
+					first = ready[0]
 				}
 			}
-		}
-		if other == plane {
-			break
+			if f == it.Family {
+				return n, first
+			}
 		}
 	}
 	return n, first
