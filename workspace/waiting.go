@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"millrace/schema"
 )
@@ -382,16 +381,11 @@ func (v *View) undeclared(k schema.Key) []schema.Waiting {
 		return []schema.Waiting{{Reason: WaitHeld, Stalled: true, ClearedBy: "millrace queue admit " + k.ID,
 			Message: "declared before this workspace began, so it is held"}}
 	}
+	if w, ok := v.Declined[k]; ok {
+		return []schema.Waiting{w}
+	}
 	if v.Intake == nil {
 		return []schema.Waiting{unknown(k)}
-	}
-	if found := v.Intake.ByKey[k]; len(found) > 1 {
-		paths := make([]string, len(found))
-		for i, d := range found {
-			paths[i] = d.Path
-		}
-		return []schema.Waiting{{Reason: WaitRejected, Stalled: true, ClearedBy: "keep one of them",
-			Message: "declared more than once: " + strings.Join(paths, ", ")}}
 	}
 	subject := fmt.Sprintf("%s %q", k.Family, k.ID)
 	for _, path := range sorted(v.Intake.Files) {

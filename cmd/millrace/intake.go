@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/cmd/millrace/term"
+	"millrace/controllers/intake"
 	"millrace/schema"
 	"millrace/schema/document"
 	"millrace/workspace"
@@ -36,8 +37,9 @@ type declarationShape struct {
 	Path        string             `json:"path"`
 	Line        int                `json:"line,omitempty"`
 	Item        schema.Key         `json:"item,omitzero"`
-	Status      string             `json:"status"`          // admitted, outdated, held, rejected, settling, pending
+	Status      string             `json:"status"`          // admitted, outdated, held, rejected, settling, pending, applied, not asked for
 	State       string             `json:"state,omitempty"` // of the admitted item
+	Why         string             `json:"why,omitempty"`   // of the status
 	Waiting     *schema.Waiting    `json:"waiting,omitempty"`
 	Diagnostics schema.Diagnostics `json:"diagnostics,omitempty"`
 }
@@ -54,9 +56,13 @@ func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
 	if err != nil {
 		return err
 	}
+	acts := map[schema.Key]intake.Action{}
+	for a := range intake.Walk(v) {
+		acts[a.Key] = a
+	}
 	all := []declarationShape{}
 	for _, path := range slices.Sorted(maps.Keys(v.Intake.Files)) {
-		all = append(all, declarationsOf(v, v.Intake.Files[path])...)
+		all = append(all, declarationsOf(v, v.Intake.Files[path], acts)...)
 	}
 	var names []string
 	for _, d := range all {
@@ -66,12 +72,8 @@ func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
 		t := term.NewTable("DECLARATION", "ITEM", "STATUS", "STATE", "WHY")
 		var diags schema.Diagnostics
 		for _, d := range all {
-			why := ""
-			if d.Waiting != nil && d.Status != "admitted" {
-				why = d.Waiting.Message
-			}
-			style := map[string]term.Style{"rejected": term.Red, "held": term.Yellow, "outdated": term.Yellow, "admitted": term.Green}[d.Status]
-			t.Row(d.Path, d.Item.String(), term.Cell{Text: d.Status, Style: style}, d.State, why)
+			style := map[string]term.Style{"rejected": term.Red, "held": term.Yellow, "outdated": term.Yellow, "admitted": term.Green, "pending": term.Cyan}[d.Status]
+			t.Row(d.Path, d.Item.String(), term.Cell{Text: d.Status, Style: style}, d.State, d.Why)
 			diags = append(diags, d.Diagnostics...)
 		}
 		t.Print(o.f.io, wide)
@@ -84,23 +86,51 @@ func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
 	}})
 }
 
-func declarationsOf(v *workspace.View, f *workspace.IntakeFile) []declarationShape {
+// declined is what the declaration table does not admit, and why.
+func declined(v *workspace.View) map[schema.Key]schema.Waiting {
+	all := map[schema.Key]schema.Waiting{}
+	for a := range intake.Walk(v) {
+		w := schema.Waiting{Message: a.Why}
+		switch a.Do {
+		case intake.Reject:
+			w.Reason, w.Stalled, w.ClearedBy = workspace.WaitRejected, true, "a change of its declaration"
+			if a.Declared != nil {
+				w.ClearedBy = fmt.Sprintf("a change of %s:%d", a.Declared.Path, a.Declared.Line)
+			}
+		case intake.Hold:
+			w.Reason, w.ClearedBy = workspace.WaitHeld, "time"
+			if !a.Until.IsZero() {
+				w.Until = &a.Until
+			} else if w.ClearedBy = "what it says"; v.Hold[a.Key] {
+				w.Stalled, w.ClearedBy = true, "millrace queue admit "+a.Key.ID
+			} else if a.Declared != nil && v.Control.Held[a.Declared.Path].During != "" {
+				w.Stalled, w.ClearedBy = true, "a commit, or millrace intake accept "+a.Declared.Path
+			}
+		default:
+			continue
+		}
+		all[a.Key] = w
+	}
+	return all
+}
+
+// refusals are the table's rejections as diagnostics: what only shows among all declarations.
+func refusals(v *workspace.View) schema.Diagnostics {
+	var ds schema.Diagnostics
+	for a := range intake.Walk(v) {
+		if a.Do == intake.Reject && a.Declared != nil {
+			ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: a.Declared.Path, Line: a.Declared.Line,
+				Subject: fmt.Sprintf("%s %q", a.Key.Family, a.Key.ID), Message: a.Why})
+		}
+	}
+	return ds
+}
+
+func declarationsOf(v *workspace.View, f *workspace.IntakeFile, acts map[schema.Key]intake.Action) []declarationShape {
 	var all []declarationShape
 	for _, d := range f.Docs {
-		s := declarationShape{Path: f.Path, Line: d.Line, Item: d.Key, Waiting: v.Waiting(d.Key), Status: "pending"}
-		it := v.Items[d.Key]
-		switch {
-		case len(v.Intake.ByKey[d.Key]) > 1:
-			s.Status = "rejected"
-		case it != nil && it.Declared != nil && it.Declared.Digest == d.Digest:
-			s.Status, s.State = "admitted", it.State
-		case it != nil:
-			s.Status, s.State = "outdated", it.State
-		case v.Hold[d.Key]:
-			s.Status = "held"
-		case s.Waiting != nil && s.Waiting.Reason == workspace.WaitRejected:
-			s.Status = "rejected"
-		}
+		s := declarationShape{Path: f.Path, Line: d.Line, Item: d.Key}
+		s.judge(v, d, acts[d.Key])
 		if _, held := v.Control.Held[f.Path]; held {
 			s.Status = "held"
 		}
@@ -115,6 +145,38 @@ func declarationsOf(v *workspace.View, f *workspace.IntakeFile) []declarationSha
 		all[0].Diagnostics = f.Diags
 	}
 	return all
+}
+
+// judge says what became of a declared document.
+func (s *declarationShape) judge(v *workspace.View, d workspace.Declared, a intake.Action) {
+	switch d.Key.Family {
+	case schema.KindControl:
+		s.Status = "applied"
+		return
+	case schema.KindApproval:
+		s.Status = "not asked for"
+		return
+	}
+	it := v.Items[d.Key]
+	if it != nil {
+		s.State = it.State
+	}
+	s.Why = a.Why
+	switch a.Do {
+	case intake.Reject:
+		s.Status = "rejected"
+	case intake.Hold:
+		s.Status = "held"
+	case intake.Nothing, intake.Relocate, intake.Recall:
+		s.Status, s.Why = "admitted", ""
+	case intake.Admit:
+		s.Status = "pending"
+	default:
+		s.Status = "outdated"
+	}
+	if it == nil {
+		s.Waiting = v.Waiting(d.Key)
+	}
 }
 
 func newCmdIntakeAccept(f *factory, runF func(*cobra.Command, *intakeOptions) error) *cobra.Command {

@@ -277,6 +277,7 @@ func rejections(v *workspace.View) schema.Diagnostics {
 			}
 		}
 	}
+	all = append(all, refusals(v)...)
 	slices.SortStableFunc(all, func(a, b schema.Diagnostic) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line))
 	})
