@@ -114,9 +114,11 @@ func (c *chooser) first(plane string, g *schema.Graph, it *schema.Item) *stage {
 // else is chosen meanwhile, so that the order holds.
 func (c *chooser) offer(s *stage) *reconcile.Proposal {
 	switch missing, ok := s.read(c.View); {
-	case !ok:
-		c.soon(lookAgain)
-		return nil // the document is not what the journal says, or was read before it changed
+	case !ok: // the document is not what the journal says, or was read before it changed
+		if !c.handled()[s.item.Key()] {
+			c.soon(lookAgain)
+		}
+		return nil
 	case len(missing) > 0:
 		return &reconcile.Proposal{Observe: missing, After: c.after}
 	}
@@ -133,7 +135,7 @@ func (c *chooser) waits(p *schema.Plan, plan schema.Digest, runner string) bool 
 }
 
 // lookAgain is when a document that was not as expected is read again.
-const lookAgain = 250 * time.Millisecond
+const lookAgain = time.Second
 
 func (c *chooser) soon(d time.Duration) {
 	if c.after == 0 || d < c.after {

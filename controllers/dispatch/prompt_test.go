@@ -69,6 +69,7 @@ var short = map[string]string{
 	"skills/stage/execution/fixer-core/SKILL.md":              "# Fixing\n",
 	"skills/stage/execution/troubleshooter-core/SKILL.md":     "# Repairing\n",
 	"skills/stage/execution/troubleshooter-core/checklist.md": "1. Look.\n",
+	"skills/stage/execution/troubleshooter-core/empty.txt":    "",
 }
 
 func TestPromptOfAFirstStage(t *testing.T) {
@@ -193,7 +194,7 @@ func TestSkillsAreLaidOut(t *testing.T) {
 	o.Admit(controllertest.Task("a"))
 	o.Play("runner_exit")
 	dir := o.Request(o.Run())
-	for _, name := range []string{"SKILL.md", "checklist.md"} {
+	for _, name := range []string{"SKILL.md", "checklist.md", "empty.txt"} {
 		file := "skills/stage/execution/troubleshooter-core/" + name
 		data, err := os.ReadFile(o.Path(dir + "/" + file))
 		if err != nil || string(data) != short[file] {

@@ -215,6 +215,16 @@ func TestCancelAtTheEndOfTheStage(t *testing.T) {
 			t.Errorf("item is %+v", it)
 		}
 	})
+	t.Run("nothing is escalated", func(t *testing.T) {
+		o := started(t)
+		o.Play("BLOCKED", "BLOCKED")
+		wantEnd(o, schema.Cancel{By: "prune", Why: "gone", To: schema.StateCancelled})
+		o.Play("NEEDS_PLANNING")
+		o.Want("a", schema.StateCancelled, "")
+		if n := o.Seen.Count(schema.FamilyIncident, schema.StateQueue); n != 0 {
+			t.Errorf("%d incidents", n)
+		}
+	})
 	t.Run("between stages", func(t *testing.T) {
 		o := started(t)
 		o.Controllers = o.Controllers[:2]

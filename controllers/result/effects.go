@@ -139,5 +139,3 @@ func (h *harvest) incidentID() string {
 		}
 	}
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -2,6 +2,7 @@ package result
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"millrace/schema"
@@ -41,8 +42,7 @@ func (h *harvest) exhausted(class string) bool {
 		return false
 	}
 	since := h.Now
-	for i := len(h.run.Steps) - 1; i >= 0; i-- {
-		s := h.run.Steps[i]
+	for _, s := range slices.Backward(h.run.Steps) {
 		if s.Node != h.run.Node || s.Failure == "" || schema.Scope(s.Failure) != "runner" {
 			break
 		}

@@ -31,7 +31,9 @@ func (h *harvest) route(v schema.Verdict) {
 	h.step.Outcome = v.Outcome // effects tell of it
 	h.admit()
 	for _, e := range d.Effects {
-		h.effect(e)
+		if h.item.Cancel == nil || e == schema.EffectComplete {
+			h.effect(e) // work that is not wanted any more is neither blocked nor escalated
+		}
 	}
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {

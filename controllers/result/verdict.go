@@ -15,10 +15,9 @@ func (h *harvest) verdict() schema.Verdict {
 		return h.failed(schema.FailSupervisorLost, "the completion is that of request "+h.c.Request)
 	}
 	class := failure(h.c)
-	if class == schema.FailSupervisorLost && h.c.Claim != nil {
-		// The agent had said all it had to say: it is not paid twice.
-		if v := h.claimed(); v.Failure == "" && h.proven(v.Outcome) {
-			return v
+	if class == schema.FailSupervisorLost && h.c.Claim != nil && h.proven(h.c.Claim.Outcome) {
+		if v := h.claimed(); v.Failure == "" {
+			return v // the agent had said all it had to say: it is not paid twice
 		}
 	}
 	if class != "" {
