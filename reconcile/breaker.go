@@ -68,7 +68,11 @@ func (b *breaker) check(by string, m *workspace.Mutation, v *workspace.View) (ma
 			b.before[op.Path] = present(op.Path, v)
 		}
 		d := timeless(op.JSON)
-		if slices.Contains(b.before[op.Path], d) {
+		past := b.before[op.Path]
+		if len(past) > 0 && past[len(past)-1] == d {
+			continue // it has not left that content: at most a time moves on
+		}
+		if slices.Contains(past, d) {
 			return marks{}, &FightError{Controllers: sortedUnique(append(b.writers[op.Path], by)), Path: op.Path, Commits: b.commits}
 		}
 		mk.contents[op.Path] = d
