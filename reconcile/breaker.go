@@ -100,8 +100,8 @@ func (b *breaker) forget() {
 	clear(b.writers)
 }
 
-// touch counts what hints brought: keys whose declarations and items may disagree, people's hands,
-// requests, and changed inputs of the plan. It is looked at only when many commits have been made.
+// touch counts what hints and timers brought: keys whose declarations and items may disagree, people's
+// hands, runs, blocked items, and changed inputs of the plan. It is looked at only when many commits have been made.
 func (b *breaker) touch(v *workspace.View) {
 	if v.Intake != nil {
 		for _, k := range v.Intake.Unreconciled {
@@ -113,6 +113,9 @@ func (b *breaker) touch(v *workspace.View) {
 	}
 	for _, r := range v.ActiveRuns() {
 		b.touched[r.ID] = true
+	}
+	for it := range v.Blocked() { // time may touch these: cooldowns of many can end at once
+		b.touched[it.Key().String()] = true
 	}
 	for _, p := range v.Compiled.Changed {
 		b.touched[p] = true
