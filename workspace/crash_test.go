@@ -351,7 +351,7 @@ func (e expectation) differences(got world) string {
 		text += "state: " + got.state + "\n"
 	}
 	for p, data := range got.files {
-		if near.files[p] != data {
+		if old, there := near.files[p]; !there || old != data {
 			text += fmt.Sprintf("  %s: %.60q, expected %.60q\n", p, data, near.files[p])
 		}
 	}
@@ -465,7 +465,7 @@ func killChild() int {
 }
 
 func TestPowerCutAtEveryChange(t *testing.T) {
-	limit := 60
+	limit := 40
 	if longer() {
 		limit = 3000
 	}
