@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"millrace/schema"
 	"millrace/workspace/disk"
@@ -41,8 +42,7 @@ type applier struct {
 func (a *applier) apply(cs *changes) error {
 	for _, c := range cs.order {
 		if err := a.settle(c); err != nil {
-			var lost *syncError
-			if errors.As(err, &lost) {
+			if _, lost := errors.AsType[*syncError](err); lost {
 				return err
 			}
 			err = full(err)
@@ -103,7 +103,7 @@ func (a *applier) clear(c *change, found lying) error {
 // ours reports whether what lies at a path may be replaced without a trace: bytes that records gave
 // it, or what a power cut made of them.
 func (a *applier) ours(c *change, found lying) (bool, error) {
-	if found.kind != regular || c.projection || c.replaces(found.digest) {
+	if found.kind != regular || c.projection || slices.Contains(c.known, found.digest) {
 		return found.kind == regular, nil
 	}
 	if !a.powercut {
@@ -121,15 +121,6 @@ func (a *applier) ours(c *change, found lying) (bool, error) {
 	return false, nil
 }
 
-func (c *change) replaces(d schema.Digest) bool {
-	for _, k := range c.known {
-		if k == d {
-			return true
-		}
-	}
-	return false
-}
-
 // fill gives a path the wanted bytes: by renaming the file that has them, or by writing them.
 func (a *applier) fill(c *change, found lying) error {
 	replace, err := a.ours(c, found)
@@ -144,7 +135,7 @@ func (a *applier) fill(c *change, found lying) error {
 		}
 	}
 	data, err := a.wanted(c)
-	if lost := new(LostError); errors.As(err, &lost) {
+	if _, lost := errors.AsType[*LostError](err); lost {
 		a.strangers = append(a.strangers, Stranger{Path: c.path, Lost: true, Seq: a.seq})
 		return nil // no retry can bring it back; verify goes on saying so
 	}
@@ -274,7 +265,7 @@ func (a *applier) openAppended(c *change) (disk.File, error) {
 // rebuild gives an appended file the content that the journal gives it.
 func (a *applier) rebuild(c *change) error {
 	data, err := a.restore(c.path, appendedOnly, c.through)
-	if lost := new(LostError); errors.As(err, &lost) {
+	if _, lost := errors.AsType[*LostError](err); lost {
 		a.strangers = append(a.strangers, Stranger{Path: c.path, Lost: true, Seq: a.seq})
 		return nil
 	}

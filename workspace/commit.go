@@ -39,8 +39,7 @@ func (w *Workspace) Transact(ctx context.Context, decide func(*State) (*Mutation
 
 // die ends the process when a write was lost; all other errors pass.
 func (w *Workspace) die(err error) error {
-	var lost *syncError
-	if errors.As(err, &lost) {
+	if _, lost := errors.AsType[*syncError](err); lost {
 		w.dead = err
 		w.fatal(err)
 	}

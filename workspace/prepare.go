@@ -76,7 +76,7 @@ func checkOp(op *Op) error {
 	if err := checkTarget(op.Path); err != nil {
 		return err
 	}
-	if folds(op.Path) && op.Do != Write && !(op.Do == Remove && isRunFile(op.Path)) {
+	if folds(op.Path) && op.Do != Write && (op.Do != Remove || !isRunFile(op.Path)) {
 		return fmt.Errorf("%s of a state file: it can only be written", op.Do)
 	}
 	carried := 0
@@ -123,7 +123,7 @@ func checkWrite(op *Op) error {
 		return errors.New("it does not name what it replaces by its digest")
 	}
 	if !utf8.ValidString(op.Text) {
-		return errors.New("Text is not UTF-8: use Bytes")
+		return errors.New("its text is not UTF-8: use Bytes")
 	}
 	if op.Digest != schema.DigestOf(op.Content()) {
 		return errors.New("its digest is not that of its content")

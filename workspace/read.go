@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"time"
 
 	"millrace/schema"
@@ -32,6 +34,7 @@ func loadState(d disk.FS, flag int) (*State, position, *segment, error) {
 	state, last, ok := readSnapshot(d)
 	if !ok {
 		state, last = NewState(), position{}
+		state.bulk = true
 	}
 	content := func(op *Op) ([]byte, error) { return contentOf(d, op) }
 	seg, last, err := readSegments(d, last, flag, func(rec *Record, at position) error {
@@ -39,6 +42,10 @@ func loadState(d disk.FS, flag int) (*State, position, *segment, error) {
 	})
 	if err != nil {
 		return nil, position{}, nil, err
+	}
+	if state.bulk {
+		state.bulk = false
+		state.setItems(slices.Collect(maps.Values(state.Items)))
 	}
 	return state, last, seg, nil
 }
