@@ -158,15 +158,20 @@ func (l *loop) turn(ctx context.Context) (done bool, err error) {
 	return false, l.sleep(ctx)
 }
 
-// tick reaches the fixpoint, waiting out settle timers; waits for the stages that are in flight then;
-// applies their results and chooses what follows; starts nothing more. So the state after n ticks does
-// not depend on how many processes they were spread over.
+// tick waits out settle timers, then reaches the fixpoint, once, with the controllers that begin work;
+// waits for the stages that are in flight then; applies their results and chooses what follows; starts
+// nothing more. So the state after n ticks does not depend on how many processes they were spread over.
 func (l *loop) tick(ctx context.Context) (done bool, err error) {
-	if err := l.round(ctx, true); err != nil {
+	if err := l.round(ctx, false); err != nil {
 		return false, err
 	}
 	for !l.rest.stop && (l.rest.settling || !l.rest.settles.IsZero()) {
-		if err := l.again(ctx, true); err != nil {
+		if err := l.again(ctx, false); err != nil {
+			return false, err
+		}
+	}
+	if !l.rest.stop {
+		if err := l.round(ctx, true); err != nil {
 			return false, err
 		}
 	}

@@ -412,3 +412,32 @@ func TestStopEndsTheLoopOnceCommitted(t *testing.T) {
 		t.Error("the stop is not committed")
 	}
 }
+
+func TestNothingStartsOnceAStopIsWanted(t *testing.T) {
+	s := newSite(t)
+	_, err := s.w.Transact(t.Context(), func(st *workspace.State) (*workspace.Mutation, error) {
+		c := st.Control.Clone()
+		c.Stop = &schema.Stop{Daemon: "daemon-test", Cancel: true}
+		m := &workspace.Mutation{By: "test", Why: "stop"}
+		m.PutControl(c)
+		return m, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := false
+	o := s.options(silent("control"), controller{"dispatch", func(*workspace.View) reconcile.Proposal {
+		asked = true
+		return reconcile.Proposal{}
+	}})
+	o.Until = reconcile.Idle
+	if _, err := s.run(o); err != nil {
+		t.Fatal(err)
+	}
+	if asked {
+		t.Error("dispatch was asked although a stop is wanted")
+	}
+	if _, err := reconcile.Settle(t.Context(), o); err != nil || asked {
+		t.Errorf("a command asked dispatch (%v), error %v", asked, err)
+	}
+}

@@ -2,13 +2,8 @@ package workspace
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math"
 	"os"
 	"path"
 	"slices"
@@ -51,6 +46,7 @@ type Observers struct {
 	requests *requests
 	git      *gitWatch
 	trees    struct{ config, assets, intake, life *tree }
+	deaf     schema.Diagnostics // why there is no watch at all
 	notices  schema.Diagnostics
 	queries  map[Query]bool
 	asked    map[Query]Answer // of the queries looked at
@@ -82,7 +78,7 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	o.plant()
 	if opt.Watch {
 		if o.watch, err = newWatcher(w.Dir, o.cares, o.hint); err != nil {
-			o.notices = schema.Diagnostics{unwatched(".", err)}
+			o.deaf = schema.Diagnostics{unwatched(".", err)}
 		}
 	}
 	return o, nil
@@ -150,7 +146,8 @@ func (o *Observers) Next() time.Time {
 	for _, t := range []*tree{o.trees.config, o.trees.assets, o.trees.intake, o.trees.life} {
 		sooner(t.next())
 	}
-	if o.again || !o.inputs.compiled.Ready {
+	sooner(o.inputs.due(o.unfinished()))
+	if o.again {
 		sooner(now)
 	}
 	if o.opt.Watch {
@@ -191,9 +188,8 @@ func (o *Observers) Refresh(ctx context.Context) error {
 		return err
 	}
 	o.git.look(busy)
-	if err := o.git.compare(ctx, o.read); err != nil {
-		o.notices = append(o.notices, schema.Diagnostic{Severity: schema.Warning, Path: ".git", Message: err.Error()})
-	}
+	o.git.compare(ctx, o.read)
+	o.notice()
 	if err := o.requests.refresh(ctx); err != nil {
 		return err
 	}
@@ -213,8 +209,7 @@ func (o *Observers) refreshInputs(ctx context.Context, l pass, whole bool, names
 			return err
 		}
 	}
-	pending := len(o.trees.config.pending)+len(o.trees.assets.pending) > 0
-	renewed, err := o.inputs.refresh(pending, o.storedFamilies)
+	renewed, err := o.inputs.refresh(o.unfinished(), o.storedFamilies)
 	if err != nil {
 		return err
 	}
@@ -256,10 +251,21 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool,
 	}
 	o.resort = false
 	o.hands.answer(questions)
-	o.notices = o.notices[:0:0]
-	for _, t := range []*tree{o.trees.config, o.trees.assets, in, life} {
+	return nil
+}
+
+// unfinished reports whether an input of the plan has not settled yet.
+func (o *Observers) unfinished() bool {
+	return len(o.trees.config.pending)+len(o.trees.assets.pending) > 0
+}
+
+// notice gathers what cannot be seen, or only late.
+func (o *Observers) notice() {
+	o.notices = slices.Clone(o.deaf)
+	for _, t := range []*tree{o.trees.config, o.trees.assets, o.trees.intake, o.trees.life} {
 		for _, d := range t.missing {
-			o.notices = append(o.notices, trouble(d))
+			d.Severity = schema.Warning
+			o.notices = append(o.notices, d)
 		}
 	}
 	if o.watch != nil {
@@ -267,8 +273,10 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool,
 			o.notices = append(o.notices, d)
 		}
 	}
+	if o.git.trouble != nil {
+		o.notices = append(o.notices, schema.Diagnostic{Severity: schema.Warning, Path: ".git", Message: o.git.trouble.Error()})
+	}
 	slices.SortFunc(o.notices, func(a, b schema.Diagnostic) int { return strings.Compare(a.Path, b.Path) })
-	return nil
 }
 
 // refresh scans everything, or looks at the names below the tree's folders.
@@ -287,128 +295,6 @@ func (t *tree) file(name string) *file {
 		return fo.files[path.Base(name)]
 	}
 	return nil
-}
-
-// storedFamilies are those of the current plan's projection, for a daemon that starts while its
-// inputs do not compile.
-func (o *Observers) storedFamilies() map[string]*schema.Family {
-	data, err := o.w.ReadFile(PlanFile, 64<<20)
-	if err != nil {
-		return nil
-	}
-	var plan schema.Plan
-	if json.Unmarshal(data, &plan) != nil {
-		return nil
-	}
-	return plan.Families
-}
-
-func (o *Observers) read(name string) ([]byte, error) { return o.w.ReadFile(name, schema.MaxFile) }
-
-// View shows what was seen beside the state. Call it under the lock, with the state just caught up.
-func (o *Observers) View(s *State) *View {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	touched := s.Touched()
-	if o.state != s { // another fold: nothing is known of what changed
-		o.state = s
-		o.intake.recheck(s)
-	}
-	if len(o.hold) != len(s.Hold) { // keys are released, never exchanged
-		for k := range o.hold {
-			o.intake.dirty[k] = true
-		}
-		o.hold = s.Hold
-	}
-	now := o.opt.Now().UTC()
-	if now.Before(s.Time) {
-		now = s.Time
-	}
-	v := &View{
-		State: s, Now: now, Daemon: o.opt.Daemon, Config: o.inputs.config, Registry: o.inputs.registry,
-		NewID:    func(prefix string) string { return newID(prefix, now) },
-		Intake:   o.intake.view(s, touched),
-		Requests: o.requests.view(s),
-		Hands:    o.hands.view(s, touched),
-		Notices:  o.notices,
-		Asked:    o.asked,
-		Plans:    o.plan,
-	}
-	v.Compiled = o.inputs.view(s, o.plan)
-	unknown := false
-	if v.Git, unknown = o.git.view(s, v); unknown || len(o.intake.need) > 0 {
-		o.poke()
-	}
-	return v
-}
-
-// plan finds an archived plan; what is read once is kept, because a run reads its plan at every turn.
-func (o *Observers) plan(d schema.Digest) *schema.Plan {
-	if d == "" {
-		return nil
-	}
-	if o.inputs.compiled.Plan != nil && o.inputs.compiled.Digest == d {
-		return o.inputs.compiled.Plan
-	}
-	if p := o.plans[d]; p != nil {
-		return p
-	}
-	data, err := o.w.ReadFile(PlanPath(d), 64<<20)
-	if err != nil || schema.DigestOf(data) != d {
-		return nil
-	}
-	p := new(schema.Plan)
-	if json.Unmarshal(data, p) != nil {
-		return nil
-	}
-	o.plans[d] = p
-	return p
-}
-
-// newID makes an id that sorts by time and is unique over hosts and restarts.
-func newID(prefix string, now time.Time) string {
-	var b [4]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails: it ends the program instead
-	return prefix + "-" + now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
-}
-
-// Ask notes queries; the next Refresh answers them, and every later one again until Forget.
-func (o *Observers) Ask(qs []Query) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, q := range qs {
-		if !o.queries[q] {
-			o.queries[q] = true
-			o.poke()
-		}
-	}
-}
-
-// Forget drops all queries.
-func (o *Observers) Forget() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queries, o.asked = map[Query]bool{}, map[Query]Answer{}
-}
-
-func (o *Observers) answer(q Query) Answer {
-	var data []byte
-	var err error
-	switch q.Kind {
-	case "file":
-		data, err = o.read(q.Arg)
-	case "content":
-		data, err = o.w.restore("", schema.Digest(q.Arg), math.MaxUint64)
-	default:
-		err = fmt.Errorf("nobody can observe a %q", q.Kind)
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Answer{}
-	case err != nil:
-		return Answer{Err: err.Error()}
-	}
-	return Answer{Data: data, Digest: schema.DigestOf(data)}
 }
 
 // Close ends the watch.
