@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 
 	"cuelang.org/go/cue"
@@ -179,10 +180,17 @@ func (w *workflow) lookup(path ...string) cue.Value {
 	return w.value.LookupPath(cue.MakePath(sels...))
 }
 
+// entryName is what any entry may be called; definitions ask for less where it becomes part of a path.
+var entryName = regexp.MustCompile(`^[a-z][a-z0-9_.-]*$`)
+
 // entry checks one entry of a section and reads it into a Go value; it reports whether it could.
 func (w *workflow) entry(section, kind, id string, into any, r *report) bool {
 	v := w.lookup(section, id)
 	sub := subtree{v, w.value.LookupPath(cue.ParsePath(sections[section])), []string{section, id}, w.at, subject(kind, id)}
+	if !entryName.MatchString(id) {
+		r.errorAt(w.at.name(section, id), sub.subject, "", "cannot be called so", wants[entryName.String()])
+		return false
+	}
 	if ds := sub.explain(); len(ds) > 0 {
 		r.add(ds...)
 		return false
@@ -277,6 +285,7 @@ func (w *workflow) graph(id string, r *report) *schema.Graph {
 		return nil
 	}
 	graph, whole := raw.Graph, true
+	graph.ID = id
 	edge := func(path ...string) *schema.Edge {
 		e := w.edge(id, append([]string{"graphs", id}, path...), r)
 		whole = whole && e != nil
@@ -339,6 +348,7 @@ func (w *workflow) mode(id string, r *report) *Mode {
 	if !w.entry("modes", "mode", id, m, r) {
 		return nil
 	}
+	m.ID = id
 	return m
 }
 
