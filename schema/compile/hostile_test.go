@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/schema"
 	"millrace/schema/compile"
 )
 
@@ -37,19 +38,17 @@ func TestHostileFiles(t *testing.T) {
 	}
 	for name, text := range texts {
 		t.Run(name, func(t *testing.T) {
-			for _, file := range []string{"modes/x.cue", "millrace.cue", "millrace.yaml", "millrace.json", "millrace.toml"} {
-				r := compile.Compile(compile.Source{Mode: "standard", Files: with(map[string]string{file: text})})
-				if r.Plan == nil && !r.Diags.HasErrors() {
-					t.Errorf("%s: no plan and no reason", file)
+			r := compile.Compile(compile.Source{Mode: "standard", Files: with(map[string]string{"modes/x.cue": text})})
+			if r.Plan == nil && !r.Diags.HasErrors() {
+				t.Error("no plan and no reason")
+			}
+			judge(t, r.Diags)
+			for _, file := range compile.ConfigFiles {
+				c, diags := compile.LoadConfig(file, []byte(text))
+				if c == nil && !diags.HasErrors() {
+					t.Errorf("%s: no configuration and no reason", file)
 				}
-				for _, d := range r.Diags {
-					if d.Path == "" || d.Message == "" {
-						t.Errorf("%s: says nothing of use: %+v", file, d)
-					}
-				}
-				if testing.Verbose() {
-					t.Logf("%s\n%v", file, r.Diags)
-				}
+				judge(t, diags)
 			}
 		})
 	}
@@ -57,4 +56,14 @@ func TestHostileFiles(t *testing.T) {
 	if r.Plan != nil || !r.Diags.HasErrors() {
 		t.Errorf("nothing at all compiles: %v", r.Diags)
 	}
+}
+
+func judge(t *testing.T, diags schema.Diagnostics) {
+	t.Helper()
+	for _, d := range diags {
+		if d.Path == "" || d.Message == "" {
+			t.Errorf("says nothing of use: %+v", d)
+		}
+	}
+	t.Log(diags)
 }
