@@ -12,11 +12,12 @@ import (
 type View struct {
 	*State
 
-	Now      time.Time                  // never before the last record's time
-	NewID    func(prefix string) string // source of ids: sortable by time, unique over hosts and restarts
-	Daemon   string                     // instance id of the daemon that asks; "" when a command reconciles
-	NoDaemon bool                       // a reader knows that nobody will act on what waits
-	Config   *schema.Config             // next-tick settings: the last configuration that parsed
+	Now      time.Time                     // never before the last record's time
+	NewID    func(prefix string) string    // source of ids: sortable by time, unique over hosts and restarts
+	Daemon   string                        // instance id of the daemon that asks; "" when a command reconciles
+	NoDaemon bool                          // a reader knows that nobody will act on what waits
+	Declined map[schema.Key]schema.Waiting // a reader asked the declaration table what it does not admit, and why
+	Config   *schema.Config                // next-tick settings: the last configuration that parsed
 
 	Intake   *Intake
 	Compiled Compiled

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"millrace/schema"
 )
@@ -34,6 +33,11 @@ const (
 // Waiting says why an item is not running: the first of its obstacles, nil when there is none. Every
 // reader shows exactly this.
 func (v *View) Waiting(k schema.Key) *schema.Waiting {
+	if it := v.Items[k]; it != nil && it.State == schema.StateQueue {
+		if all := v.Standing(); len(all) > 0 && all[0].Stalled {
+			return &all[0] // the same that Obstacles would find, without looking at the others
+		}
+	}
 	if all := v.Obstacles(k); len(all) > 0 {
 		return &all[0]
 	}
@@ -69,18 +73,23 @@ func rank(w schema.Waiting) int {
 
 // Idle says why nothing runs in a plane; nil when something does, or is about to.
 func (v *View) Idle(plane string) *schema.Waiting {
+	if all := v.IdleObstacles(plane); len(all) > 0 {
+		return &all[0]
+	}
+	return nil
+}
+
+// IdleObstacles are all reasons why nothing runs in a plane, those that need somebody to act first.
+func (v *View) IdleObstacles(plane string) []schema.Waiting {
 	for _, r := range v.Runs {
 		if r.Plane == plane && r.Request != "" {
 			return nil
 		}
 	}
 	if head := v.head(plane); head != nil {
-		return v.Waiting(head.Key())
+		return v.Obstacles(head.Key())
 	}
-	if all := v.Standing(); len(all) > 0 {
-		return &all[0]
-	}
-	return v.noWork(plane)
+	return append(v.Standing(), v.noWork(plane))
 }
 
 // CurrentPlan is the frozen plan that new runs take, or nil.
@@ -294,7 +303,8 @@ func where(r *schema.Run) string {
 	return "at " + r.Node
 }
 
-// ahead counts the items that are claimed before one, in planes that go first and in its own.
+// ahead counts the items that are claimed before one, in planes that go first and in its own. Items
+// of a family enter at one node, so a runner that waits holds all of them or none.
 func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, first *schema.Item) {
 	for _, other := range p.PlaneOrder {
 		g := p.Graphs[other]
@@ -302,21 +312,19 @@ func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, firs
 			continue
 		}
 		for _, f := range g.Claim {
-			for _, ready := range v.Ready(f) {
-				if ready == it {
-					return n, first
-				}
-				if _, node := entry(p, f); len(v.runner(p, v.Control.Plan, p.Node(other, node))) > 0 {
-					continue
-				}
-				n++
-				if first == nil {
-					first = ready
+			ready := v.Ready(f)
+			if f == it.Family {
+				i, _ := slices.BinarySearchFunc(ready, it, claimOrder)
+				ready = ready[:i]
+			}
+			if len(v.runner(p, v.Control.Plan, p.Node(other, g.Entry[f]))) == 0 && len(ready) > 0 {
+				if n += len(ready); first == nil {
+					first = ready[0]
 				}
 			}
-		}
-		if other == plane {
-			break
+			if f == it.Family {
+				return n, first
+			}
 		}
 	}
 	return n, first
@@ -373,16 +381,11 @@ func (v *View) undeclared(k schema.Key) []schema.Waiting {
 		return []schema.Waiting{{Reason: WaitHeld, Stalled: true, ClearedBy: "millrace queue admit " + k.ID,
 			Message: "declared before this workspace began, so it is held"}}
 	}
+	if w, ok := v.Declined[k]; ok {
+		return []schema.Waiting{w}
+	}
 	if v.Intake == nil {
 		return []schema.Waiting{unknown(k)}
-	}
-	if found := v.Intake.ByKey[k]; len(found) > 1 {
-		paths := make([]string, len(found))
-		for i, d := range found {
-			paths[i] = d.Path
-		}
-		return []schema.Waiting{{Reason: WaitRejected, Stalled: true, ClearedBy: "keep one of them",
-			Message: "declared more than once: " + strings.Join(paths, ", ")}}
 	}
 	subject := fmt.Sprintf("%s %q", k.Family, k.ID)
 	for _, path := range sorted(v.Intake.Files) {
@@ -410,8 +413,8 @@ func unknown(k schema.Key) schema.Waiting {
 		ClearedBy: "millrace intake ls shows what is"}
 }
 
-func (v *View) noWork(plane string) *schema.Waiting {
-	w := &schema.Waiting{Reason: WaitNoWork, Message: "nothing is queued", ClearedBy: "a file dropped into " + IntakeDir + "/"}
+func (v *View) noWork(plane string) schema.Waiting {
+	w := schema.Waiting{Reason: WaitNoWork, Message: "nothing is queued", ClearedBy: "a file dropped into " + IntakeDir + "/"}
 	n := 0
 	for _, f := range v.claimed(plane) {
 		n += v.Count(f, schema.StateBlocked)

@@ -24,6 +24,7 @@ import (
 	"millrace/controllers/recovery"
 	"millrace/controllers/result"
 	"millrace/reconcile"
+	"millrace/schema"
 	"millrace/workspace"
 )
 
@@ -85,14 +86,15 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, obs.Close()) }()
-	shown, err := o.watch(cmd.Context(), w)
+	seen := &witness{Observers: obs}
+	shown, err := o.watch(cmd.Context(), w, seen)
 	if err != nil {
 		return err
 	}
 	o.f.say("daemon %s runs %s", info.Instance, w.Dir)
 	binary, args := runner.Locate()
 	rep, err := reconcile.Run(cmd.Context(), reconcile.Options{
-		Workspace: w, Observers: obs, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
+		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) error { return runner.Start(binary, dir, args...) }},
 		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -133,7 +135,7 @@ func (o *daemonOptions) identity() workspace.DaemonInfo {
 }
 
 // watch begins the monitor; what it returns ends it after everything committed has been shown.
-func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace) (func() error, error) {
+func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace, seen *witness) (func() error, error) {
 	if o.monitor.Value == "none" {
 		return func() error { return nil }, nil
 	}
@@ -150,6 +152,8 @@ func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace) (func
 		out.Out, out.Colour, out.Width, closeLog = file, false, 0, file.Close
 	}
 	m := &monitor.Monitor{Printer: monitor.Basic{IO: &out}, Idle: func() string { return o.idle(w) }, Now: o.f.io.Now, Running: inFlight(s)}
+	seen.rejected = make(chan schema.Diagnostic, 1000)
+	m.Rejections = seen.rejected
 	if o.monitor.Value == "json" {
 		m.Printer = monitor.JSON{IO: &out}
 	}
@@ -171,6 +175,43 @@ func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace) (func
 		cancel()
 		return errors.Join(err, closeLog())
 	}, nil
+}
+
+// A witness tells the monitor of declarations that turn out to be invalid: they change nothing, so no
+// record says it.
+type witness struct {
+	*workspace.Observers
+	rejected chan schema.Diagnostic // nil: nobody asks
+	fresh    bool                   // the next view is the first since a look at the world
+	told     map[schema.Diagnostic]bool
+}
+
+// Refresh looks at the world.
+func (s *witness) Refresh(ctx context.Context) error {
+	s.fresh = true
+	return s.Observers.Refresh(ctx)
+}
+
+// View shows what was seen.
+func (s *witness) View(state *workspace.State) *workspace.View {
+	v := s.Observers.View(state)
+	if s.rejected == nil || !s.fresh {
+		return v
+	}
+	s.fresh = false
+	now := map[schema.Diagnostic]bool{}
+	for _, d := range rejections(v) {
+		now[d] = true
+		if s.told[d] {
+			continue
+		}
+		select {
+		case s.rejected <- d:
+		default: // a flood of errors: the first thousand are enough for a monitor
+		}
+	}
+	s.told = now
+	return v
 }
 
 func inFlight(s *workspace.State) int {

@@ -105,7 +105,7 @@ func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, 
 	}
 	v := obs.View(s)
 	_, held := w.Daemon()
-	v.NoDaemon = !held
+	v.NoDaemon, v.Declined = !held, declined(v)
 	return w, v, obs.Close()
 }
 

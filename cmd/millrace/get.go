@@ -85,10 +85,12 @@ func (f *factory) families(cmd *cobra.Command, args []string, prefix string) ([]
 
 // printItems is how items are listed, everywhere.
 func printItems(f *factory, format string, v *workspace.View, items []*schema.Item, none string) error {
-	shapes := make([]itemShape, len(items))
-	names := make([]string, len(items))
+	shapes, names := []itemShape{}, make([]string, len(items))
 	for i, it := range items {
-		shapes[i], names[i] = shape(v, it), it.Key().String()
+		names[i] = it.Key().String()
+		if format == "json" || format == "yaml" {
+			shapes = append(shapes, shape(v, it))
+		}
 	}
 	return f.io.Print(format, term.Report{Data: shapes, Names: names, Text: func(wide bool) {
 		t := term.NewTable("FAMILY", "ID", "STATE", "CREATED", "+GEN", "+PRIO", "+RUN", "+SOURCE", "+TITLE", "WAITING FOR")

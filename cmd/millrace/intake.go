@@ -13,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/cmd/millrace/term"
+	"millrace/controllers/intake"
 	"millrace/schema"
+	"millrace/schema/document"
 	"millrace/workspace"
 )
 
@@ -35,8 +37,9 @@ type declarationShape struct {
 	Path        string             `json:"path"`
 	Line        int                `json:"line,omitempty"`
 	Item        schema.Key         `json:"item,omitzero"`
-	Status      string             `json:"status"`          // admitted, outdated, held, rejected, settling, pending
+	Status      string             `json:"status"`          // admitted, outdated, held, rejected, settling, pending, applied, not asked for
 	State       string             `json:"state,omitempty"` // of the admitted item
+	Why         string             `json:"why,omitempty"`   // of the status
 	Waiting     *schema.Waiting    `json:"waiting,omitempty"`
 	Diagnostics schema.Diagnostics `json:"diagnostics,omitempty"`
 }
@@ -53,9 +56,13 @@ func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
 	if err != nil {
 		return err
 	}
+	acts := map[schema.Key]intake.Action{}
+	for a := range intake.Walk(v) {
+		acts[a.Key] = a
+	}
 	all := []declarationShape{}
 	for _, path := range slices.Sorted(maps.Keys(v.Intake.Files)) {
-		all = append(all, declarationsOf(v, v.Intake.Files[path])...)
+		all = append(all, declarationsOf(v, v.Intake.Files[path], acts)...)
 	}
 	var names []string
 	for _, d := range all {
@@ -65,12 +72,8 @@ func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
 		t := term.NewTable("DECLARATION", "ITEM", "STATUS", "STATE", "WHY")
 		var diags schema.Diagnostics
 		for _, d := range all {
-			why := ""
-			if d.Waiting != nil && d.Status != "admitted" {
-				why = d.Waiting.Message
-			}
-			style := map[string]term.Style{"rejected": term.Red, "held": term.Yellow, "outdated": term.Yellow, "admitted": term.Green}[d.Status]
-			t.Row(d.Path, d.Item.String(), term.Cell{Text: d.Status, Style: style}, d.State, why)
+			style := map[string]term.Style{"rejected": term.Red, "held": term.Yellow, "outdated": term.Yellow, "admitted": term.Green, "pending": term.Cyan}[d.Status]
+			t.Row(d.Path, d.Item.String(), term.Cell{Text: d.Status, Style: style}, d.State, d.Why)
 			diags = append(diags, d.Diagnostics...)
 		}
 		t.Print(o.f.io, wide)
@@ -83,23 +86,51 @@ func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
 	}})
 }
 
-func declarationsOf(v *workspace.View, f *workspace.IntakeFile) []declarationShape {
+// declined is what the declaration table does not admit, and why.
+func declined(v *workspace.View) map[schema.Key]schema.Waiting {
+	all := map[schema.Key]schema.Waiting{}
+	for a := range intake.Walk(v) {
+		w := schema.Waiting{Message: a.Why}
+		switch a.Do {
+		case intake.Reject:
+			w.Reason, w.Stalled, w.ClearedBy = workspace.WaitRejected, true, "a change of its declaration"
+			if a.Declared != nil {
+				w.ClearedBy = fmt.Sprintf("a change of %s:%d", a.Declared.Path, a.Declared.Line)
+			}
+		case intake.Hold:
+			w.Reason, w.ClearedBy = workspace.WaitHeld, "time"
+			if !a.Until.IsZero() {
+				w.Until = &a.Until
+			} else if w.ClearedBy = "what it says"; v.Hold[a.Key] {
+				w.Stalled, w.ClearedBy = true, "millrace queue admit "+a.Key.ID
+			} else if a.Declared != nil && v.Control.Held[a.Declared.Path].During != "" {
+				w.Stalled, w.ClearedBy = true, "a commit, or millrace intake accept "+a.Declared.Path
+			}
+		default:
+			continue
+		}
+		all[a.Key] = w
+	}
+	return all
+}
+
+// refusals are the table's rejections as diagnostics: what only shows among all declarations.
+func refusals(v *workspace.View) schema.Diagnostics {
+	var ds schema.Diagnostics
+	for a := range intake.Walk(v) {
+		if a.Do == intake.Reject && a.Declared != nil {
+			ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: a.Declared.Path, Line: a.Declared.Line,
+				Subject: fmt.Sprintf("%s %q", a.Key.Family, a.Key.ID), Message: a.Why})
+		}
+	}
+	return ds
+}
+
+func declarationsOf(v *workspace.View, f *workspace.IntakeFile, acts map[schema.Key]intake.Action) []declarationShape {
 	var all []declarationShape
 	for _, d := range f.Docs {
-		s := declarationShape{Path: f.Path, Line: d.Line, Item: d.Key, Waiting: v.Waiting(d.Key), Status: "pending"}
-		it := v.Items[d.Key]
-		switch {
-		case len(v.Intake.ByKey[d.Key]) > 1:
-			s.Status = "rejected"
-		case it != nil && it.Declared != nil && it.Declared.Digest == d.Digest:
-			s.Status, s.State = "admitted", it.State
-		case it != nil:
-			s.Status, s.State = "outdated", it.State
-		case v.Hold[d.Key]:
-			s.Status = "held"
-		case s.Waiting != nil && s.Waiting.Reason == workspace.WaitRejected:
-			s.Status = "rejected"
-		}
+		s := declarationShape{Path: f.Path, Line: d.Line, Item: d.Key}
+		s.judge(v, d, acts[d.Key])
 		if _, held := v.Control.Held[f.Path]; held {
 			s.Status = "held"
 		}
@@ -114,6 +145,38 @@ func declarationsOf(v *workspace.View, f *workspace.IntakeFile) []declarationSha
 		all[0].Diagnostics = f.Diags
 	}
 	return all
+}
+
+// judge says what became of a declared document.
+func (s *declarationShape) judge(v *workspace.View, d workspace.Declared, a intake.Action) {
+	switch d.Key.Family {
+	case schema.KindControl:
+		s.Status = "applied"
+		return
+	case schema.KindApproval:
+		s.Status = "not asked for"
+		return
+	}
+	it := v.Items[d.Key]
+	if it != nil {
+		s.State = it.State
+	}
+	s.Why = a.Why
+	switch a.Do {
+	case intake.Reject:
+		s.Status = "rejected"
+	case intake.Hold:
+		s.Status = "held"
+	case intake.Nothing, intake.Relocate, intake.Recall:
+		s.Status, s.Why = "admitted", ""
+	case intake.Admit:
+		s.Status = "pending"
+	default:
+		s.Status = "outdated"
+	}
+	if it == nil {
+		s.Waiting = v.Waiting(d.Key)
+	}
 }
 
 func newCmdIntakeAccept(f *factory, runF func(*cobra.Command, *intakeOptions) error) *cobra.Command {
@@ -229,7 +292,7 @@ func runQueueAdmit(cmd *cobra.Command, o *intakeOptions) error {
 			return err
 		}
 		for _, k := range released {
-			if err := o.release(v, m, k); err != nil {
+			if err := o.release(w, v, m, k); err != nil {
 				return err
 			}
 		}
@@ -281,17 +344,26 @@ func (o *intakeOptions) held(v *workspace.View) ([]schema.Key, error) {
 }
 
 // release tells that a declaration is free; with --done it becomes an item that has ended already.
-func (o *intakeOptions) release(v *workspace.View, m *workspace.Mutation, k schema.Key) error {
+func (o *intakeOptions) release(w *workspace.Workspace, v *workspace.View, m *workspace.Mutation, k schema.Key) error {
 	m.Tell(workspace.Event{Type: workspace.EvAccepted, Item: k, Message: pick2(o.done, "ended elsewhere", "released")})
 	if !o.done {
 		return nil
 	}
 	found := v.Intake.ByKey[k]
-	if len(found) != 1 || found[0].Doc == nil {
+	if len(found) != 1 {
 		return refused("'millrace intake ls' says what is wrong with it", "%s is not declared validly, so it cannot be recorded as done", k)
 	}
 	d := found[0]
-	it, data, err := v.NewItem(v.Registry.Admit(d.Doc, "operator", v.Now), "declaration")
+	bytes, err := w.ReadFile(d.Path, schema.MaxFile)
+	if err != nil {
+		return fmt.Errorf("read declaration: %w", err)
+	}
+	docs := v.Registry.Parse(d.Path, bytes).Docs
+	at := slices.IndexFunc(docs, func(l document.Located) bool { return l.Doc.Key() == k || l.Digest == d.Digest })
+	if at < 0 {
+		return workspace.ErrMoved
+	}
+	it, data, err := v.NewItem(v.Registry.Admit(docs[at].Doc, "operator", v.Now), "declaration")
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -269,12 +270,16 @@ func rejections(v *workspace.View) schema.Diagnostics {
 	if v.Intake == nil {
 		return all
 	}
-	for _, path := range slices.Sorted(maps.Keys(v.Intake.Files)) {
-		for _, d := range v.Intake.Files[path].Diags {
+	for _, f := range v.Intake.Files {
+		for _, d := range f.Diags {
 			if d.Severity != schema.Warning {
 				all = append(all, d)
 			}
 		}
 	}
+	all = append(all, refusals(v)...)
+	slices.SortStableFunc(all, func(a, b schema.Diagnostic) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line))
+	})
 	return all
 }

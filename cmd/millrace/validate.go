@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -86,15 +85,7 @@ func (o *validateOptions) check(ctx context.Context) (*validateShape, error) {
 			v.Files++
 			v.Documents += len(f.Docs)
 		}
-		for k, docs := range seen.Intake.ByKey {
-			if len(docs) > 1 {
-				v.Diagnostics = append(v.Diagnostics, double(k, docs)...)
-			}
-		}
-		v.Diagnostics = append(rejections(seen), v.Diagnostics...)
-		slices.SortFunc(v.Diagnostics, func(a, b schema.Diagnostic) int {
-			return strings.Compare(fmt.Sprintf("%s %09d", a.Path, a.Line), fmt.Sprintf("%s %09d", b.Path, b.Line))
-		})
+		v.Diagnostics = rejections(seen)
 		return v, nil
 	}
 	reg, err := o.f.registry()
@@ -111,16 +102,6 @@ func (o *validateOptions) check(ctx context.Context) (*validateShape, error) {
 		v.Diagnostics = append(v.Diagnostics, parsed.Diags...)
 		return nil
 	})
-}
-
-func double(k schema.Key, docs []workspace.Declared) schema.Diagnostics {
-	var ds schema.Diagnostics
-	for i, d := range docs {
-		other := docs[(i+1)%len(docs)]
-		ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: d.Path, Line: d.Line, Subject: fmt.Sprintf("%s %q", k.Family, k.ID),
-			Message: fmt.Sprintf("is declared in %s:%d as well", other.Path, other.Line), Hint: "an id is declared once: keep one of them"})
-	}
-	return ds
 }
 
 // registry knows the families of the workspace, or the built-in ones where there is none.

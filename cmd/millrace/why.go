@@ -53,13 +53,8 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 	s.planes(v)
 	answers := []whyShape{}
 	for _, p := range s.Planes {
-		a := whyShape{Subject: p.Plane, State: "idle", Waiting: []schema.Waiting{}}
-		if p.Waiting != nil {
-			a.Waiting = append(a.Waiting, *p.Waiting)
-		} else {
-			a.State = "running"
-		}
-		answers = append(answers, a)
+		all := orEmpty(v.IdleObstacles(p.Plane))
+		answers = append(answers, whyShape{p.Plane, pick2(len(all) > 0, "idle", "running"), all})
 	}
 	if len(s.Planes) == 0 {
 		answers = append(answers, whyShape{Subject: "workspace", State: "idle", Waiting: v.Standing()})

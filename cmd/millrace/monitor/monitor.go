@@ -25,6 +25,7 @@ const (
 type Printer interface {
 	Begin(workspace string, now time.Time) error
 	Event(rec *workspace.Record, e workspace.Event) error
+	Rejected(now time.Time, d schema.Diagnostic) error
 	Idle(now time.Time, why string) error
 }
 
@@ -34,6 +35,8 @@ type Monitor struct {
 	Idle    func() string // why nothing goes on, in a line
 	Running int           // stages in flight when it begins
 	Now     func() time.Time
+
+	Rejections <-chan schema.Diagnostic // declarations that turn out to be invalid; they are in no record
 
 	until chan uint64
 	once  sync.Once
@@ -86,6 +89,10 @@ func (m *Monitor) Run(ctx context.Context, name string, seen uint64, records ite
 			}
 			seen = r.rec.Seq
 			idle.Reset(quiet)
+		case d := <-m.Rejections:
+			if err := m.Printer.Rejected(m.Now(), d); err != nil {
+				return err
+			}
 		case <-idle.C:
 			idle.Reset(repeat)
 			if m.Running > 0 {
@@ -134,6 +141,14 @@ func (b Basic) Event(rec *workspace.Record, e workspace.Event) error {
 	return err
 }
 
+// Rejected prints one line: where, what.
+func (b Basic) Rejected(now time.Time, d schema.Diagnostic) error {
+	d.Hint = ""
+	_, err := fmt.Fprintf(b.IO.Out, "%s  %-9s  %-14s  %-20s  %s\n", b.IO.Paint(term.Dim, now.Local().Format("15:04:05")),
+		"-", "-", "-", b.IO.Paint(term.Red, "rejected "+term.OneLine(d.String())))
+	return err
+}
+
 // Idle prints the line that says what is being waited for.
 func (b Basic) Idle(now time.Time, why string) error {
 	_, err := fmt.Fprintf(b.IO.Out, "%s  %s\n", b.IO.Paint(term.Dim, now.Local().Format("15:04:05")), b.IO.Paint(term.Dim, "idle: "+term.OneLine(why)))
@@ -178,6 +193,8 @@ type line struct {
 	workspace.Event
 	Version   int    `json:"version,omitempty"`
 	Workspace string `json:"workspace,omitempty"`
+
+	Diagnostic *schema.Diagnostic `json:"diagnostic,omitempty"`
 }
 
 // Begin prints the versioned first line.
@@ -188,6 +205,11 @@ func (j JSON) Begin(name string, now time.Time) error {
 // Event prints one line.
 func (j JSON) Event(rec *workspace.Record, e workspace.Event) error {
 	return j.print(line{Type: e.Type, Seq: rec.Seq, Time: rec.Time, By: rec.By, Why: rec.Why, Event: e})
+}
+
+// Rejected prints one line of type "intake.rejected".
+func (j JSON) Rejected(now time.Time, d schema.Diagnostic) error {
+	return j.print(line{Type: "intake.rejected", Time: now.UTC(), Diagnostic: &d})
 }
 
 // Idle prints one line of type "idle".
