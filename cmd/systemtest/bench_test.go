@@ -121,10 +121,10 @@ func (p *project) dropLatency(name string, rounds int, age time.Duration) []time
 	for i := range rounds {
 		id := fmt.Sprintf("%s-%03d", name, i)
 		tmp := p.path("millrace-agents", "intake", "."+id+".tmp")
-		check(p.t.(*testing.T), os.WriteFile(tmp, []byte(task(id)), 0o644))
+		check(p.t, os.WriteFile(tmp, []byte(task(id)), 0o644))
 		time.Sleep(age)
 		began := time.Now()
-		check(p.t.(*testing.T), os.Rename(tmp, p.path("millrace-agents", "intake", id+".yaml")))
+		check(p.t, os.Rename(tmp, p.path("millrace-agents", "intake", id+".yaml")))
 		p.eventually(id+" is done", func() bool {
 			_, err := os.Stat(p.path("millrace-agents/tasks/done", id+".md"))
 			return err == nil

@@ -1,11 +1,13 @@
 package systemtest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -316,15 +318,35 @@ func TestFaultPanicWhenStdoutIsClosed(t *testing.T) {
 		p.drop(fmt.Sprintf("tasks/t%03d.yaml", i), task(fmt.Sprintf("t%03d", i), "depends_on: [never]"))
 	}
 	p.untilIdle()
-	sh := exec.Command("sh", "-c", `set -o pipefail 2>/dev/null; "$0" queue ls | head -n 1`, millrace)
-	sh.Dir, sh.Env = p.dir, cleanEnv()
-	out, err := sh.CombinedOutput()
-	if err != nil && !strings.Contains(err.Error(), "141") {
-		t.Errorf("queue ls | head: %v\n%s", err, out)
+	for _, args := range [][]string{
+		{"queue", "ls"}, {"status"}, {"history"}, {"history", "-o", "json"}, {"intake", "ls"}, {"get", "task", "-o", "yaml"}, {"help"},
+	} {
+		stderr, err := p.readOneLine(args...)
+		if err != nil {
+			t.Errorf("%v | head -n 1: %v", args, err)
+		}
+		if stderr != "" {
+			t.Errorf("%v | head -n 1 is noisy:\n%s", args, stderr)
+		}
 	}
-	if strings.Contains(string(out), "panic") || strings.Contains(string(out), "broken pipe") {
-		t.Errorf("a closed stdout is noisy:\n%s", out)
-	}
+}
+
+// readOneLine runs a command whose reader goes away after the first line.
+func (p *project) readOneLine(args ...string) (stderr string, err error) {
+	p.t.Helper()
+	r, w, err := os.Pipe()
+	check(p.t, err)
+	cmd := p.command(args...)
+	var errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = w, &errs
+	check(p.t, cmd.Start())
+	check(p.t, w.Close())
+	var one [1]byte
+	_, err = r.Read(one[:])
+	check(p.t, err)
+	check(p.t, r.Close())
+	err = cmd.Wait()
+	return errs.String(), err
 }
 
 func TestFaultSupervisorDiesAndItsAgentLivesOn(t *testing.T) {
@@ -342,10 +364,10 @@ func TestFaultSupervisorDiesAndItsAgentLivesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.eventually("a is done", func() bool { return p.stateIs("task", "a", schema.StateDone) })
-	if syscall.Kill(agents[0], 0) == nil {
+	if slices.Contains(p.processes("agent"), agents[0]) { // its pid may stay, as a zombie that nobody reaps
 		t.Error("the orphaned agent lives on")
 	}
-	p.starts() // reports an overlap
+	p.starts() // reports an overlap: the orphan had ended before the second agent began
 }
 
 func TestFaultOneExpiredKeyBlocksTheQueue(t *testing.T) {
