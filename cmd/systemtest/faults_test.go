@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"millrace/schema"
 )
@@ -154,14 +156,72 @@ func TestFaultDamagedStateFileStopsEverything(t *testing.T) {
 	}
 }
 
+// The journal is the truth: what is damaged in it cannot be made up, and is named.
+func TestFaultDamagedJournalIsNamed(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.drop("tasks/a.yaml", task("a"))
+	p.untilIdle()
+	segments, err := filepath.Glob(p.path("millrace-agents/state/journal/*"))
+	check(t, err)
+	data, err := os.ReadFile(segments[0])
+	check(t, err)
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	lines[len(lines)/2] = bytes.Replace(lines[len(lines)/2], []byte(":"), []byte(";"), 1)
+	check(t, os.WriteFile(segments[0], bytes.Join(lines, nil), 0o644))
+	for _, args := range [][]string{{"verify"}, {"doctor"}} {
+		code, stdout, stderr := p.run(args...)
+		if code == 0 || !strings.Contains(stdout+stderr, filepath.Base(segments[0])) {
+			t.Errorf("%v: exit %d, want a message that names the segment\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	p.must("status") // from the snapshot
+	check(t, os.Remove(p.path("millrace-agents/state/snapshot")))
+	for _, args := range [][]string{{"status"}, {"run", "daemon", "--until", "idle"}, {"verify"}, {"doctor"}, {"history"}} {
+		code, stdout, stderr := p.run(args...)
+		if code == 0 || strings.Contains(stderr, "goroutine") || !strings.Contains(stdout+stderr, filepath.Base(segments[0])) {
+			t.Errorf("%v without a snapshot: exit %d, want a message that names the segment\n%s%s", args, code, stdout, stderr)
+		}
+		t.Logf("%v: exit %d\n%s%s", args, code, stdout, stderr)
+	}
+}
+
 func TestFaultTwoDaemonsStartedTogether(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	first := p.startDaemon()
-	p.eventually("the daemon runs", p.daemonRuns)
-	code, _, stderr := p.run("run", "daemon")
-	if code != 6 || !strings.Contains(stderr, fmt.Sprint(first.Process.Pid)) {
-		t.Errorf("second daemon: exit %d, want 6 and the holder's pid %d:\n%s", code, first.Process.Pid, stderr)
+	type end struct {
+		pid, code int
+		said      string
+	}
+	ended := make(chan end, 4)
+	for range cap(ended) {
+		cmd := p.command("run", "daemon")
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		check(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		go func() {
+			_ = cmd.Wait()
+			ended <- end{cmd.Process.Pid, cmd.ProcessState.ExitCode(), said.String()}
+		}()
+	}
+	var others []end
+	for len(others) < cap(ended)-1 {
+		select {
+		case e := <-ended:
+			others = append(others, e)
+		case <-time.After(time.Minute):
+			t.Fatalf("%d of %d daemons have ended, want all but one", len(others), cap(ended))
+		}
+	}
+	one := p.processes("millrace")
+	if len(one) != 1 {
+		t.Fatalf("daemons %v run, want one", one)
+	}
+	for _, e := range others {
+		if e.code != 6 || !strings.Contains(e.said, fmt.Sprintf("process %d", one[0])) {
+			t.Errorf("a daemon beside process %d: exit %d, want 6 and who holds the workspace:\n%s", one[0], e.code, e.said)
+		}
 	}
 }
 
@@ -177,24 +237,60 @@ func TestFaultReusedPidHoldsAStaleLock(t *testing.T) {
 	p.untilIdle()
 }
 
+// Every start in a container's fresh pid namespace has the same pids.
 func TestFaultRunIdsRepeat(t *testing.T) {
 	t.Parallel()
-	a, b := newProject(t), newProject(t)
-	seen := map[string]bool{}
-	for _, p := range []*project{a, b} {
-		p.drop("tasks/x.yaml", task("x"))
-		p.untilIdle()
+	fresh := []string{"unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"}
+	if exec.Command(fresh[0], append(fresh[1:], "true")...).Run() != nil {
+		t.Log("no pid namespaces to be had here: the ids of ordinary starts are compared")
+		fresh = []string{"env"}
+	}
+	p, script := newProject(t), ""
+	for _, stage := range []string{"builder", "troubleshooter", "consultant"} {
+		script += stage + strings.Repeat(" BLOCKED", 20) + "\n"
+	}
+	p.write("agent/x", script)
+	seen, evidence := map[string]bool{}, ""
+	for try := range 3 {
+		if try == 0 {
+			p.drop("tasks/x.yaml", task("x"))
+		} else {
+			p.must("queue", "retry-blocked", "x", "--reason", "test")
+		}
+		cmd := p.command("run", "daemon", "--until", "idle")
+		cmd.Path, cmd.Args = "", append(append(slices.Clone(fresh), millrace), cmd.Args[1:]...)
+		path, err := exec.LookPath(fresh[0])
+		check(t, err)
+		cmd.Path = path
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+		}
 		entries, err := os.ReadDir(p.path("millrace-agents/runs"))
-		if err != nil || len(entries) == 0 {
-			t.Fatalf("no run folders: %v", err)
+		check(t, err)
+		if len(entries) != try+1 {
+			t.Fatalf("%d run folders after %d runs", len(entries), try+1)
 		}
 		for _, e := range entries {
-			if seen[e.Name()] {
-				t.Errorf("run id %s came twice", e.Name())
+			if name := e.Name(); !seen[name] {
+				seen[name] = true
+				evidence += listing(t, p.path("millrace-agents/runs", name))
 			}
-			seen[e.Name()] = true
 		}
 	}
+	if now := listing(t, p.path("millrace-agents/runs")); !sameLines(now, evidence) {
+		t.Errorf("evidence of an earlier run was changed:\n%s\nwas\n%s", now, evidence)
+	}
+	p.must("verify")
+}
+
+// sameLines reports whether everything that was listed is still listed as it was.
+func sameLines(now, was string) bool {
+	for line := range strings.Lines(was) {
+		if !strings.Contains(now, line) {
+			return false
+		}
+	}
+	return true
 }
 
 func TestFaultPanicWhenStdoutIsClosed(t *testing.T) {
