@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -168,7 +169,7 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.again = false
-	l := pass{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
+	l := pass{now: time.Now(), settle: cmp.Or(time.Duration(o.inputs.config.Runtime.Settle), restLeased)}
 	var names []string
 	whole := o.watch == nil || !l.now.Before(o.rescan)
 	if o.watch != nil {
