@@ -91,7 +91,7 @@ func TestValidatedBytesAreNotValidatedAgain(t *testing.T) {
 	x.settle()
 	parses := x.o.intake.parses
 	x.drop("intake/f3.md", taskDoc("f3")) // the same bytes in another file
-	x.o.rescan = time.Now()
+	x.o.scanned = time.Time{}
 	x.o.watch.lose()
 	x.settle()
 	if n := x.o.intake.parses; n != parses || parses != 20 {
