@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ type Observers struct {
 	state    *State // that the last view was made of
 	hold     map[schema.Key]bool
 	rescans  int
-	rescan   time.Time // when the next is due
+	scanned  time.Time // when everything was last compared
 	again    bool      // a view left questions
 	resort   bool      // the lifecycle folders are others than before
 }
@@ -155,7 +156,7 @@ func (o *Observers) Next() time.Time {
 		sooner(now)
 	}
 	if o.opt.Watch {
-		sooner(o.rescan)
+		sooner(o.rescan())
 		if o.watch == nil || !o.watch.watched(JournalDir) {
 			sooner(now.Add(journalPatience))
 		}
@@ -175,9 +176,9 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.again = false
-	l := pass{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
+	l := pass{now: time.Now(), settle: cmp.Or(time.Duration(o.inputs.config.Runtime.Settle), restLeased)}
 	var names []string
-	whole := !o.opt.Watch || !l.now.Before(o.rescan)
+	whole := !o.opt.Watch || !l.now.Before(o.rescan())
 	if o.watch != nil {
 		var lost bool
 		names, lost, l.arrivals = o.watch.take()
@@ -204,9 +205,14 @@ func (o *Observers) Refresh(ctx context.Context) error {
 		o.asked[q] = o.answer(q)
 	}
 	if whole {
-		o.rescan = time.Now().Add(max(time.Duration(o.inputs.config.Runtime.Rescan), time.Second))
+		o.scanned = time.Now()
 	}
 	return nil
+}
+
+// rescan is when everything is due to be compared again.
+func (o *Observers) rescan() time.Time {
+	return o.scanned.Add(max(time.Duration(o.inputs.config.Runtime.Rescan), time.Second))
 }
 
 // refreshInputs looks at configuration and assets, and compiles.
