@@ -61,7 +61,7 @@ func listing(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// counters are what the kernel has counted for a process so far.
+// counters are what the kernel has counted for a process so far, its children left out.
 type counters struct {
 	reads, bytes int // read system calls, and what they gave
 	wakes        int // times a thread of it began to run again after waiting
@@ -69,21 +69,21 @@ type counters struct {
 
 func countersOf(t *testing.T, pid int) (c counters) {
 	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	check(t, err)
-	for line := range strings.Lines(string(data)) {
-		_, _ = fmt.Sscanf(line, "syscr: %d", &c.reads)
-		_, _ = fmt.Sscanf(line, "rchar: %d", &c.bytes)
-	}
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	check(t, err)
-	for _, name := range threads {
-		data, err := os.ReadFile(name)
-		check(t, err)
-		for line := range strings.Lines(string(data)) {
-			var n int
-			if _, err := fmt.Sscanf(line, "voluntary_ctxt_switches: %d", &n); err == nil {
-				c.wakes += n
+	for _, thread := range threads {
+		for _, name := range []string{"io", "status"} {
+			data, err := os.ReadFile(filepath.Join(thread, name))
+			check(t, err)
+			for line := range strings.Lines(string(data)) {
+				var n int
+				if _, err := fmt.Sscanf(line, "syscr: %d", &n); err == nil {
+					c.reads += n
+				} else if _, err := fmt.Sscanf(line, "rchar: %d", &n); err == nil {
+					c.bytes += n
+				} else if _, err := fmt.Sscanf(line, "voluntary_ctxt_switches: %d", &n); err == nil {
+					c.wakes += n
+				}
 			}
 		}
 	}
@@ -148,7 +148,7 @@ func TestFaultWholeQueueIsReread(t *testing.T) {
 	}
 	few, many := cost(10), cost(1000)
 	t.Logf("a stage with 10 queued: %d reads, %d bytes; with 1000 queued: %d reads, %d bytes", few.reads, few.bytes, many.reads, many.bytes)
-	if many.reads > few.reads+few.reads/3+5 || many.bytes > few.bytes+few.bytes/3+20_000 {
+	if many.reads > few.reads+few.reads/5 || many.bytes > few.bytes+few.bytes/5 {
 		t.Error("a stage reads more when more is queued")
 	}
 }
@@ -174,9 +174,9 @@ func TestFaultMemoryAndLogsGrowWithEveryStage(t *testing.T) {
 		return n
 	}
 	type sample struct{ journal, read int }
-	const tasks, stages = 20, 60
+	const tasks, stages = 14, 42
 	var samples []sample
-	for batch := range 4 {
+	for batch := range 3 {
 		j, r := journal(), 0
 		if batch > 0 {
 			r = countersOf(t, cmd.Process.Pid).bytes
@@ -191,16 +191,16 @@ func TestFaultMemoryAndLogsGrowWithEveryStage(t *testing.T) {
 	check(t, cmd.Process.Signal(syscall.SIGTERM))
 	_ = cmd.Wait()
 	live := liveHeap(trace.String())
-	t.Logf("for a stage of each batch: %+v; heap in use %v MB", samples, live)
-	first, last := samples[1], samples[3]
+	t.Logf("for a stage of each batch: %+v; heap in use after each collection %v MB", samples, live)
+	first, last := samples[1], samples[2]
 	if last.journal > first.journal+first.journal/5 {
 		t.Errorf("the journal grows by %d bytes a stage, at first by %d", last.journal, first.journal)
 	}
-	if last.read > first.read+first.read/2 {
+	if last.read > first.read+first.read/5 {
 		t.Errorf("a stage reads %d bytes, at first %d", last.read, first.read)
 	}
-	if early, late := live[len(live)/4], live[len(live)-1]; late > early+6 { // 76 KiB a stage would be 13 MB
-		t.Errorf("the heap grew from %d to %d MB over %d stages", early, late, 3*stages)
+	if early, late := live[len(live)/4], live[len(live)-1]; late > early+4 { // 76 KiB a stage would be more than 6 MB
+		t.Errorf("the heap grew from %d to %d MB over %d stages", early, late, 2*stages)
 	}
 }
 
