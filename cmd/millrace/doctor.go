@@ -195,9 +195,16 @@ func (d *doctor) plan(v *workspace.View) {
 	}
 }
 
+// ownRunner is how a stage gets an agent that is not built in.
+const ownRunner = "name a program of yours: runners: {default_runner: \"mine\", mine: {adapter: \"command\", run: [\"./agent.sh\"]}}, and a mode that takes it (standard)"
+
 // runner looks whether what a runner starts is there.
 func (d *doctor) runner(r *schema.Runner) {
 	name := "runner " + r.Name
+	if known := runner.Adapters(); !slices.Contains(known, r.Adapter) {
+		d.add(name, "error", fmt.Sprintf("this Millrace has no adapter %s; it has: %s", r.Adapter, strings.Join(known, ", ")), ownRunner)
+		return
+	}
 	if len(r.Run) == 0 {
 		d.add(name, "ok", "adapter "+r.Adapter, "")
 		return
