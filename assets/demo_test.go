@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"millrace/assets"
+	"millrace/schema"
 	"millrace/schema/compile"
+	"millrace/schema/document"
 )
 
 const tasks = "millrace-agents/intake/tasks/"
@@ -132,5 +134,53 @@ func TestDemoConfigurationSelectsItsMode(t *testing.T) {
 		if runner == nil || runner.Adapter != "command" || strings.Join(runner.Run, " ") != "{{millrace}} demo-agent" || runner.Prompt != "stdin" {
 			t.Errorf("%s is run by %+v", name, runner)
 		}
+	}
+}
+
+// TestDemoDeclarations: three are valid, and one is refused for two reasons.
+func TestDemoDeclarations(t *testing.T) {
+	registry, err := document.NewRegistry(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*schema.Document{}
+	said := ""
+	for name, data := range assets.Demo() {
+		if rel, ok := strings.CutPrefix(name, "millrace-agents/"); ok && strings.HasPrefix(rel, "intake/") {
+			p := registry.Parse(rel, data)
+			for _, d := range p.Docs {
+				found[d.Doc.ID] = d.Doc
+			}
+			if len(p.Diags) > 0 {
+				said += p.Diags.Error() + "\n"
+			}
+		}
+	}
+	for id, checks := range map[string]int{"upper": 1, "longest": 1, "headline": 2} {
+		d := found[id]
+		if d == nil {
+			t.Errorf("%s is not valid:\n%s", id, said)
+			continue
+		}
+		head, err := d.Head()
+		if err != nil || len(head.Checks) != checks {
+			t.Errorf("%s: %+v %v", id, head, err)
+		}
+		if !strings.Contains(d.Body, "```write lib/"+id+".sh\n") || !strings.Contains(string(registry.Render(d)), d.Body) {
+			t.Errorf("%s: the blocks do not come through: %q", id, d.Body)
+		}
+	}
+	if head, err := found["headline"].Head(); err != nil || strings.Join(head.DependsOn, " ") != "upper longest" {
+		t.Errorf("%+v %v", head, err)
+	}
+	want := `intake/tasks/reverse.yaml:2:1: task "reverse": acceptance: is missing
+  add acceptance with at least one entry
+intake/tasks/reverse.yaml:5:14: task "reverse": depends_on[0]: "the upper task" is not an id
+  an id has only letters, digits, '.', '_' and '-' (like the-upper-task)
+intake/tasks/reverse.yaml:6:1: task "reverse": acceptence: is not a known field
+  did you mean acceptance?
+`
+	if len(found) != 3 || said != want {
+		t.Errorf("%d are valid, and said is\n%s", len(found), said)
 	}
 }

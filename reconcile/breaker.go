@@ -68,7 +68,11 @@ func (b *breaker) check(by string, m *workspace.Mutation, v *workspace.View) (ma
 			b.before[op.Path] = present(op.Path, v)
 		}
 		d := timeless(op.JSON)
-		if slices.Contains(b.before[op.Path], d) {
+		past := b.before[op.Path]
+		if len(past) > 0 && past[len(past)-1] == d {
+			continue // it has not left that content: at most a time moves on
+		}
+		if slices.Contains(past, d) {
 			return marks{}, &FightError{Controllers: sortedUnique(append(b.writers[op.Path], by)), Path: op.Path, Commits: b.commits}
 		}
 		mk.contents[op.Path] = d
@@ -96,8 +100,8 @@ func (b *breaker) forget() {
 	clear(b.writers)
 }
 
-// touch counts what hints brought: keys whose declarations and items may disagree, people's hands,
-// requests, and changed inputs of the plan. It is looked at only when many commits have been made.
+// touch counts what hints and timers brought: keys whose declarations and items may disagree, people's
+// hands, runs, blocked items, and changed inputs of the plan. It is looked at only when many commits have been made.
 func (b *breaker) touch(v *workspace.View) {
 	if v.Intake != nil {
 		for _, k := range v.Intake.Unreconciled {
@@ -109,6 +113,9 @@ func (b *breaker) touch(v *workspace.View) {
 	}
 	for _, r := range v.ActiveRuns() {
 		b.touched[r.ID] = true
+	}
+	for it := range v.Blocked() { // time may touch these: cooldowns of many can end at once
+		b.touched[it.Key().String()] = true
 	}
 	for _, p := range v.Compiled.Changed {
 		b.touched[p] = true

@@ -10,7 +10,7 @@ import (
 
 // A Condition is a trouble that the loop lives with: it is shown, tried again, and lifts by itself.
 type Condition struct {
-	Name    string // commit, observe, checkpoint, or start <request>
+	Name    string // commit, decide, observe, checkpoint, or start <request>
 	Message string
 	Since   time.Time
 	Tries   int

@@ -161,28 +161,33 @@ func TestControllersAreAskedInOrderFromTheFirst(t *testing.T) {
 func TestIdleIsSilent(t *testing.T) {
 	s := newSite(t)
 	o := s.options(pause("one"), silent("two"))
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-	defer cancel()
-	files := func() map[string]time.Time { return mtimes(t, s.w.Dir) }
-	var early map[string]time.Time
-	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	committed := make(chan time.Time, 1)
+	o.Started = func(*workspace.Record) { committed <- time.Now() }
+	var rep reconcile.Report
+	done := make(chan error)
 	go func() {
-		defer close(done)
-		time.Sleep(2500 * time.Millisecond) // the checkpoint has been made by then
-		early = files()
+		var err error
+		rep, err = reconcile.Run(ctx, o)
+		done <- err
 	}()
-	rep, err := reconcile.Run(ctx, o)
-	<-done
-	if !errors.Is(err, context.DeadlineExceeded) {
+	files := func() map[string]time.Time { return mtimes(t, s.w.Dir) }
+	worked := <-committed
+	waitFor(t, func() bool { return files()[filepath.Join(s.w.Dir, workspace.Checkpoint)].After(worked) })
+	early := files()
+	time.Sleep(2 * time.Second)
+	late := files()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if rep.Commits != 1 {
 		t.Errorf("%d commits", rep.Commits)
 	}
 	if rep.Wakes > 8 {
-		t.Errorf("woke %d times in four seconds", rep.Wakes)
+		t.Errorf("woke %d times", rep.Wakes)
 	}
-	for p, at := range files() {
+	for p, at := range late {
 		if !at.Equal(early[p]) {
 			t.Errorf("%s was written while idle", p)
 		}
@@ -410,5 +415,34 @@ func TestStopEndsTheLoopOnceCommitted(t *testing.T) {
 	}
 	if _, there := s.state().Control.Pauses["stop"]; !there {
 		t.Error("the stop is not committed")
+	}
+}
+
+func TestNothingStartsOnceAStopIsWanted(t *testing.T) {
+	s := newSite(t)
+	_, err := s.w.Transact(t.Context(), func(st *workspace.State) (*workspace.Mutation, error) {
+		c := st.Control.Clone()
+		c.Stop = &schema.Stop{Daemon: "daemon-test", Cancel: true}
+		m := &workspace.Mutation{By: "test", Why: "stop"}
+		m.PutControl(c)
+		return m, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := false
+	o := s.options(silent("control"), controller{"dispatch", func(*workspace.View) reconcile.Proposal {
+		asked = true
+		return reconcile.Proposal{}
+	}})
+	o.Until = reconcile.Idle
+	if _, err := s.run(o); err != nil {
+		t.Fatal(err)
+	}
+	if asked {
+		t.Error("dispatch was asked although a stop is wanted")
+	}
+	if _, err := reconcile.Settle(t.Context(), o); err != nil || asked {
+		t.Errorf("a command asked dispatch (%v), error %v", asked, err)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"millrace/workspace"
 )
 
-// patience bounds how often in a row the world may turn out to have moved, or a query stay
-// unanswered, before the loop waits a moment instead of trying again at once.
+// patience bounds how often in a row the world may turn out to have moved before that is shown as a
+// condition and tried again more slowly, and how often a query is asked.
 const patience = 5
 
 // A rest is what a fixpoint left: until when the loop may sleep, and what for.
@@ -30,6 +30,8 @@ type step struct {
 	asks []workspace.Query
 	stop bool // the mutation, once committed, ends the loop
 	mark marks
+
+	flying bool // requests were in flight when it was taken
 }
 
 // A PanicError is a defect of a controller.
@@ -52,17 +54,21 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 	}
 	defer l.Observers.Forget()
 	br := newBreaker()
-	for tries := 0; ; tries++ {
-		if tries > patience {
-			tries = 0
-			if err := l.pause(ctx, time.Second); err != nil {
-				return err
-			}
-		}
+	for tries, first := 0, true; ; tries++ {
 		st, rec, err := l.step(ctx, br, starting)
+		if first && err == nil {
+			l.resumed, first = st.flying, false
+		}
 		switch {
 		case errors.Is(err, workspace.ErrMoved):
 			br.forget()
+			if tries >= patience && l.command {
+				return fmt.Errorf("decide: %w; try again when nobody edits it", err)
+			} else if tries >= patience {
+				if err = l.trouble(ctx, "decide", err); err != nil {
+					return err
+				}
+			}
 			err = l.look(ctx)
 		case passing(err) && !l.command:
 			if rec != nil { // committed, and carried out before anything else is
@@ -74,7 +80,7 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 			}
 		case err != nil:
 		case rec != nil:
-			l.conds.lift("commit")
+			l.calm()
 			l.committed(rec)
 			br.commit(st.mark)
 			tries = 0
@@ -82,12 +88,12 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 				l.rest = rest{stop: true}
 				return nil
 			}
-		case len(st.asks) > 0:
+		case len(st.asks) > 0 && tries < patience: // what is not answered by then stays open
 			br.forget()
 			l.Observers.Ask(st.asks)
 			err = l.look(ctx)
 		default:
-			l.conds.lift("commit")
+			l.calm()
 			l.rest = st.rest
 			if l.Executor != nil {
 				l.Executor.Sync(st.rest.inFlight)
@@ -106,6 +112,7 @@ func (l *loop) step(ctx context.Context, br *breaker, starting bool) (step, *wor
 	rec, err := l.Workspace.Transact(ctx, func(s *workspace.State) (*workspace.Mutation, error) {
 		st = step{} // decided anew when the transaction is
 		v := l.Observers.View(s)
+		st.flying = len(inFlight(v)) > 0
 		if v.Control.Stop != nil && v.Control.Stop.Daemon == v.Daemon {
 			starting = false
 		}
@@ -196,6 +203,12 @@ func (l *loop) look(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// calm lifts what a decision that was taken shows to be over.
+func (l *loop) calm() {
+	l.conds.lift("commit")
+	l.conds.lift("decide")
 }
 
 // trouble shows a condition that lifts by itself and waits before the next try.

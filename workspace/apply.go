@@ -7,20 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
-	"strings"
+	"slices"
 
 	"millrace/schema"
 	"millrace/workspace/disk"
 )
-
-// A Stranger is something that lay in the way of a commit and was not the runtime's: it was kept.
-type Stranger struct {
-	Path string // where it was found
-	Kept string // where it lies now, below state/foreign; "": see Lost
-	Lost bool   // not kept but lost: the runtime's own file is gone and the journal never held its bytes
-	Seq  uint64 // record that met it
-}
 
 // An UnappliedError says that a record is committed but could not be carried out yet. Nothing else
 // is committed until it is; whoever takes the lock next tries again.
@@ -51,8 +42,7 @@ type applier struct {
 func (a *applier) apply(cs *changes) error {
 	for _, c := range cs.order {
 		if err := a.settle(c); err != nil {
-			var lost *syncError
-			if errors.As(err, &lost) {
+			if _, lost := errors.AsType[*syncError](err); lost {
 				return err
 			}
 			err = full(err)
@@ -97,27 +87,46 @@ func (a *applier) settle(c *change) error {
 
 // clear empties a path.
 func (a *applier) clear(c *change, found lying) error {
-	switch {
-	case found.kind == absent:
+	if found.kind == absent {
 		return nil
-	case found.kind == regular && (c.projection || c.replaces(found.digest)):
+	}
+	ours, err := a.ours(c, found)
+	if err != nil {
+		return err
+	}
+	if ours {
 		return a.disk.Remove(c.path)
 	}
 	return a.keep(c.path)
 }
 
-func (c *change) replaces(d schema.Digest) bool {
-	for _, k := range c.known {
-		if k == d {
-			return true
+// ours reports whether what lies at a path may be replaced without a trace: bytes that records gave
+// it, or what a power cut made of them.
+func (a *applier) ours(c *change, found lying) (bool, error) {
+	if found.kind != regular || c.projection || slices.Contains(c.known, found.digest) {
+		return found.kind == regular, nil
+	}
+	if !a.powercut {
+		return false, nil
+	}
+	for _, op := range c.held {
+		data, err := contentOf(a.disk, op)
+		if err != nil {
+			return false, err
+		}
+		if left, err := a.residue(c.path, found, data); left || err != nil {
+			return left, err
 		}
 	}
-	return false
+	return false, nil
 }
 
 // fill gives a path the wanted bytes: by renaming the file that has them, or by writing them.
 func (a *applier) fill(c *change, found lying) error {
-	replace := found.kind == regular && (c.projection || c.replaces(found.digest))
+	replace, err := a.ours(c, found)
+	if err != nil {
+		return err
+	}
 	if c.content == nil && c.from != "" && c.from != c.path {
 		if src, err := look(a.disk, c.from); err != nil {
 			return err
@@ -126,17 +135,12 @@ func (a *applier) fill(c *change, found lying) error {
 		}
 	}
 	data, err := a.wanted(c)
-	if lost := new(LostError); errors.As(err, &lost) {
+	if _, lost := errors.AsType[*LostError](err); lost {
 		a.strangers = append(a.strangers, Stranger{Path: c.path, Lost: true, Seq: a.seq})
 		return nil // no retry can bring it back; verify goes on saying so
 	}
 	if err != nil {
 		return err
-	}
-	if !replace && a.powercut && found.kind == regular {
-		if replace, err = a.residue(c.path, found, data); err != nil {
-			return err
-		}
 	}
 	if found.kind != absent && !replace {
 		if err := a.keep(c.path); err != nil {
@@ -201,47 +205,6 @@ func (a *applier) place(from, to string) error {
 	}
 }
 
-// keep moves what is not ours out of the way, under a name that no one has yet and that still says
-// where it lay: state/foreign/<record>[.n]/<path>.
-func (a *applier) keep(name string) error {
-	for n := 0; ; n++ {
-		dir := fmt.Sprintf("%s/%08d", ForeignDir, a.seq)
-		if n > 0 {
-			dir = fmt.Sprintf("%s.%d", dir, n)
-		}
-		kept := path.Join(dir, name)
-		err := a.keepAs(name, kept)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("keep what lies at %s: %w", name, err)
-		}
-		a.strangers = append(a.strangers, Stranger{Path: name, Kept: kept, Seq: a.seq})
-		return nil
-	}
-}
-
-// keepAs moves and makes it durable at once: nobody else has these bytes, and what comes next takes
-// their name.
-func (a *applier) keepAs(name, kept string) error {
-	if err := mkdirAll(a.disk, path.Dir(kept)); err != nil {
-		return err
-	}
-	for dir := path.Dir(path.Dir(kept)); dir != StateDir; dir = path.Dir(dir) {
-		if err := a.disk.SyncDir(dir); err != nil {
-			return &syncError{err}
-		}
-	}
-	if err := a.disk.Place(name, kept); err != nil {
-		return err
-	}
-	if err := a.disk.SyncDir(path.Dir(kept)); err != nil {
-		return &syncError{err}
-	}
-	return nil
-}
-
 // extend makes appended ranges hold their bytes. What somebody else wrote there is kept as a copy
 // of the whole file.
 func (a *applier) extend(c *change) error {
@@ -302,7 +265,7 @@ func (a *applier) openAppended(c *change) (disk.File, error) {
 // rebuild gives an appended file the content that the journal gives it.
 func (a *applier) rebuild(c *change) error {
 	data, err := a.restore(c.path, appendedOnly, c.through)
-	if lost := new(LostError); errors.As(err, &lost) {
+	if _, lost := errors.AsType[*LostError](err); lost {
 		a.strangers = append(a.strangers, Stranger{Path: c.path, Lost: true, Seq: a.seq})
 		return nil
 	}
@@ -317,12 +280,13 @@ func (a *applier) rebuild(c *change) error {
 	if found.digest == want {
 		return nil
 	}
-	replace := found.kind == regular && c.replaces(found.digest)
-	if found.kind == regular && !replace {
+	replace, err := a.ours(c, found)
+	if err == nil && found.kind == regular && !replace {
 		// An unfinished state of our own: a part of what it must become.
-		if replace, err = a.residue(c.path, found, data); err != nil {
-			return err
-		}
+		replace, err = a.residue(c.path, found, data)
+	}
+	if err != nil {
+		return err
 	}
 	if found.kind != absent && !replace {
 		if err := a.keep(c.path); err != nil {
@@ -354,48 +318,6 @@ func (a *applier) residue(name string, found lying, want []byte) (bool, error) {
 func (a *applier) sweep(name string) error {
 	if err := a.disk.Remove(tempName(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	return nil
-}
-
-// keptBefore finds what an earlier, interrupted try at the same record kept, so that it is reported.
-func keptBefore(d disk.FS, seq uint64) ([]Stranger, error) {
-	entries, err := d.ReadDir(ForeignDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var found []Stranger
-	name := fmt.Sprintf("%08d", seq)
-	for _, e := range entries {
-		if e.Name() == name || strings.HasPrefix(e.Name(), name+".") {
-			dir := path.Join(ForeignDir, e.Name())
-			err := walk(d, dir, func(p string) {
-				found = append(found, Stranger{Path: strings.TrimPrefix(p, dir+"/"), Kept: p, Seq: seq})
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-	return found, nil
-}
-
-// walk visits every file below dir.
-func walk(d disk.FS, dir string, visit func(string)) error {
-	entries, err := d.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		p := path.Join(dir, e.Name())
-		if !e.IsDir() {
-			visit(p)
-		} else if err := walk(d, p, visit); err != nil {
-			return err
-		}
 	}
 	return nil
 }

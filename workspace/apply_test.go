@@ -404,3 +404,23 @@ func TestManyOpsOnOnePathEndAsTheLastSays(t *testing.T) {
 	w = settle(t, w)
 	check("again")
 }
+
+func TestWhatHoldsARecordIsSaidInWords(t *testing.T) {
+	for cause, words := range map[error]string{
+		syscall.ENOSPC: "disk is full", syscall.EDQUOT: "disk is full", syscall.EROFS: "read-only",
+		syscall.EACCES: "permission denied", syscall.ENOTDIR: "in the way", syscall.EIO: "refused",
+	} {
+		w, f := counted(t)
+		f.Reset(func(_ int, op disktest.Op) error {
+			if op.Name == "Create" {
+				return cause
+			}
+			return nil
+		})
+		_, err := w.Transact(t.Context(), func(*State) (*Mutation, error) { return admit("A"), nil })
+		held := new(UnappliedError)
+		if !errors.As(err, &held) || !errors.Is(err, cause) || !strings.Contains(held.Condition, words) || held.Repair == "" || held.Path == "" {
+			t.Errorf("%v: %v", cause, err)
+		}
+	}
+}

@@ -16,6 +16,7 @@ type change struct {
 	from       string          // where the wanted bytes lay before the first record
 	known      []schema.Digest // ours: may be replaced without a trace
 	projection bool            // whatever lies there may be replaced
+	held       []*Op           // contents it had meanwhile: parts of them may be left by a power cut
 	appends    []*Op           // after the content
 	through    uint64          // last record that touched it
 }
@@ -60,6 +61,9 @@ func (cs *changes) add(rec *Record) {
 			c.knows(op.Was)
 			c.knows(op.Digest)
 			c.want, c.content, c.from, c.appends = op.Digest, op, "", nil
+			if op.Was != Projection {
+				c.held = append(c.held, op)
+			}
 			c.through = rec.Seq
 		case Append:
 			c := cs.at(op.Path, appendedOnly)
@@ -88,6 +92,7 @@ func (cs *changes) move(op *Op, seq uint64) {
 	to.want, to.content, to.from, to.appends = op.Was, src.content, src.from, src.appends
 	src.want, src.content, src.from, src.appends = "", nil, "", nil
 	to.through, src.through = seq, seq
+	to.held = append(to.held, src.held...)
 	if seen { // the source was touched before the target: keep target first
 		cs.reorder(to, src)
 	}

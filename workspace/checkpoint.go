@@ -224,6 +224,32 @@ func (w *Workspace) repair(from uint64) error {
 	return w.markApplied()
 }
 
+// Reproject writes every status, run and control file anew that is not what the journal says: people
+// and disks may have damaged them, which no decision ever notices. Documents are left alone: those
+// are people's to edit. It reads the whole journal.
+func (w *Workspace) Reproject(ctx context.Context) error {
+	_, err := w.underLock(ctx, func() (bool, error) {
+		var all, ours changes
+		err := eachRecord(w.disk, 1, func(rec *Record) (bool, error) {
+			all.add(rec)
+			return true, nil
+		})
+		if err != nil {
+			return false, err
+		}
+		for _, c := range all.order {
+			if folds(c.path) {
+				ours.order = append(ours.order, c)
+			}
+		}
+		a := &applier{disk: w.disk, seq: w.last.Seq, again: true, restore: w.restore}
+		err = a.apply(&ours)
+		w.report(a.strangers)
+		return true, err
+	})
+	return err
+}
+
 // shorter refuses a journal that ends before a record that was carried out.
 func (w *Workspace) shorter(mark position) error {
 	return &DamagedError{segmentPath(w.last.Segment), w.last.End,

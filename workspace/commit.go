@@ -39,8 +39,7 @@ func (w *Workspace) Transact(ctx context.Context, decide func(*State) (*Mutation
 
 // die ends the process when a write was lost; all other errors pass.
 func (w *Workspace) die(err error) error {
-	var lost *syncError
-	if errors.As(err, &lost) {
+	if _, lost := errors.AsType[*syncError](err); lost {
 		w.dead = err
 		w.fatal(err)
 	}
@@ -104,7 +103,7 @@ func (w *Workspace) readOn() error {
 	if size < w.segment.end {
 		return &DamagedError{segmentPath(w.segment.name), size, "the journal is shorter than it was"}
 	}
-	_, err = w.segment.scan(w.last, func(rec *Record, at position) error {
+	_, err = w.segment.scanAll(w.last, func(rec *Record, at position) error {
 		if err := w.state.Fold(rec, w.Content); err != nil {
 			return err
 		}
@@ -119,8 +118,12 @@ func (w *Workspace) readOn() error {
 
 // cutTorn removes what a crash left of an append: it never happened.
 func (w *Workspace) cutTorn() error {
-	if err := w.segment.torn(); err != nil {
+	firsts, err := segments(w.disk)
+	if err != nil {
 		return err
+	}
+	if len(firsts) == 0 || segmentName(firsts[len(firsts)-1]) != w.segment.name {
+		return &DamagedError{segmentPath(w.segment.name), w.segment.end, "a record in the middle of the journal is damaged"}
 	}
 	if mark, ok := w.readMark(); ok && mark.Seq > w.last.Seq {
 		return w.shorter(mark)

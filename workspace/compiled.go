@@ -41,7 +41,7 @@ type inputs struct {
 
 func newInputs(mode string) *inputs {
 	config, _ := compile.LoadConfig("", nil)
-	return &inputs{mode: mode, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, config: config}
+	return &inputs{mode: mode, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: config}
 }
 
 // skipInput leaves out what editors leave about; a README or a name with "_" may be an asset.
@@ -56,7 +56,7 @@ func (in *inputs) whole(name string, _ *file, data []byte) {
 	if !compile.IsInput(name) {
 		return
 	}
-	if old, ok := in.files[name]; ok && string(old) == string(data) && len(in.bad) == 0 {
+	if old, ok := in.files[name]; ok && string(old) == string(data) {
 		return
 	}
 	in.files[name] = data
@@ -89,13 +89,21 @@ func (in *inputs) spoil() {
 	}
 }
 
+// due is when to compile; zero when nothing changed.
+func (in *inputs) due(pending bool) time.Time {
+	switch {
+	case !in.stale:
+		return time.Time{}
+	case pending:
+		return in.since.Add(compilePatience)
+	}
+	return in.since
+}
+
 // refresh compiles when something changed and nothing is half written. stored finds the families of
 // the current plan, for the time before anything compiles.
 func (in *inputs) refresh(pending bool, stored func() map[string]*schema.Family) (registry bool, err error) {
-	if in.since.IsZero() {
-		in.since = time.Now()
-	}
-	if !in.stale || pending && time.Since(in.since) < compilePatience {
+	if !in.stale || time.Now().Before(in.due(pending)) {
 		return false, nil
 	}
 	in.compile()

@@ -3,6 +3,7 @@ package workspace
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"millrace/schema"
 	"millrace/workspace/disk"
@@ -48,7 +49,7 @@ func restoreContent(d disk.FS, name string, want schema.Digest, through uint64) 
 				}
 			case Append:
 				p := files[op.Path]
-				files[op.Path] = pieces{append(p.ops[:len(p.ops):len(p.ops)], op)}
+				files[op.Path] = pieces{append(slices.Clip(p.ops), op)}
 			case Move:
 				files[op.To] = files[op.Path]
 				delete(files, op.Path)

@@ -38,7 +38,7 @@ func transacts(m func() *Mutation) func(context.Context, *Workspace) error {
 	}
 }
 
-func admitted(ids ...string) func(testing.TB, *Workspace) {
+func withAdmitted(ids ...string) func(testing.TB, *Workspace) {
 	return func(t testing.TB, w *Workspace) { mustCommit(t, w, admit(ids...)) }
 }
 
@@ -103,7 +103,7 @@ func crashKinds() []crashKind {
 	nothing := func(testing.TB, *Workspace) {}
 	return []crashKind{
 		{"admit", nothing, transacts(func() *Mutation { return admit("A", "B") })},
-		{"claim", admitted("A"), transacts(func() *Mutation { return claim("A") })},
+		{"claim", withAdmitted("A"), transacts(func() *Mutation { return claim("A") })},
 		{"result", claimed, transacts(result)},
 		{"remove", func(t testing.TB, w *Workspace) {
 			mustCommit(t, w, &Mutation{By: "t", Ops: putOps("ideas/x.md", "", "x\n")})
@@ -351,7 +351,7 @@ func (e expectation) differences(got world) string {
 		text += "state: " + got.state + "\n"
 	}
 	for p, data := range got.files {
-		if near.files[p] != data {
+		if old, there := near.files[p]; !there || old != data {
 			text += fmt.Sprintf("  %s: %.60q, expected %.60q\n", p, data, near.files[p])
 		}
 	}
@@ -374,7 +374,7 @@ func TestReturnedErrorAtEveryOperation(t *testing.T) {
 			for n, op := range e.ops {
 				e.errorAt(t, fmt.Sprintf("EIO at %d %s", n, op), disktest.FailAt(n, syscall.EIO))
 				if op.Name == "WriteAt" {
-					e.errorAt(t, fmt.Sprintf("half at %d %s", n, op), disktest.FailAt(n, fmt.Errorf("%w: %w", syscall.EIO, disktest.Partly)))
+					e.errorAt(t, fmt.Sprintf("half at %d %s", n, op), disktest.FailAt(n, fmt.Errorf("%w: %w", syscall.EIO, disktest.ErrPartly)))
 				}
 				e.errorAt(t, fmt.Sprintf("full from %d %s", n, op), disktest.FullFrom(n))
 			}
@@ -465,7 +465,7 @@ func killChild() int {
 }
 
 func TestPowerCutAtEveryChange(t *testing.T) {
-	limit := 60
+	limit := 24
 	if longer() {
 		limit = 3000
 	}

@@ -62,13 +62,24 @@ func writeTemp(d disk.FS, name string, data []byte, sync bool) error {
 
 // writeDurable replaces a file so that after it returns a power cut cannot undo it.
 func writeDurable(d disk.FS, name string, data []byte) error {
-	if err := inFolder(d, name, func() error { return writeTemp(d, name, data, true) }); err != nil {
+	dir := path.Dir(name)
+	err := writeTemp(d, name, data, true)
+	if errors.Is(err, fs.ErrNotExist) { // somebody removed the folder
+		if err = mkdirAll(d, dir); err != nil {
+			return err
+		}
+		if err := d.SyncDir(path.Dir(dir)); err != nil {
+			return &syncError{fmt.Errorf("sync folder of %s: %w", dir, err)}
+		}
+		err = writeTemp(d, name, data, true)
+	}
+	if err != nil {
 		return err
 	}
 	if err := d.Rename(tempName(name), name); err != nil {
 		return err
 	}
-	if err := d.SyncDir(path.Dir(name)); err != nil {
+	if err := d.SyncDir(dir); err != nil {
 		return &syncError{fmt.Errorf("sync folder of %s: %w", name, err)}
 	}
 	return nil

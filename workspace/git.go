@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -222,6 +221,7 @@ type gitWatch struct {
 	facts   GitFacts
 	asked   map[string]schema.Digest // paths in question with the bytes seen there
 	known   map[string]gitPath
+	trouble error // why git did not answer
 }
 
 type gitPath struct {
@@ -255,12 +255,14 @@ func (g *gitWatch) busy() string {
 }
 
 // compare finds out which of the paths in question HEAD has with the same bytes. It asks git only
-// about what is new since the last time: another HEAD or other bytes.
-func (g *gitWatch) compare(ctx context.Context, read func(string) ([]byte, error)) error {
+// about what is new since the last time: another HEAD or other bytes. Where git does not answer,
+// nothing is known to be committed, and what is held stays held.
+func (g *gitWatch) compare(ctx context.Context, read func(string) ([]byte, error)) {
 	g.facts.Committed = nil
 	repo, ok := findRepository(g.project)
 	if !ok || len(g.asked) == 0 {
-		return nil
+		g.trouble = nil
+		return
 	}
 	var ask []string
 	for p, d := range g.asked {
@@ -269,24 +271,7 @@ func (g *gitWatch) compare(ctx context.Context, read func(string) ([]byte, error
 		}
 	}
 	if len(ask) > 0 {
-		head, index, err := repo.blobs(ctx, g.dir, ask)
-		if err != nil { // nothing is known to be committed then: what is held stays held
-			for _, p := range ask {
-				g.known[p] = gitPath{head: g.facts.Head, digest: g.asked[p]}
-			}
-			return err
-		}
-		for _, p := range ask {
-			data, err := read(p)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			g.known[p] = gitPath{
-				head: g.facts.Head, digest: g.asked[p], tracked: index[p],
-				committed: err == nil && same(p, g.asked[p], data) && isBlob(head[p], data) ||
-					err != nil && g.asked[p] == "" && head[p] == "",
-			}
-		}
+		g.ask(ctx, repo, ask, read)
 	}
 	g.facts.Committed = map[string]schema.Digest{}
 	for p, d := range g.asked {
@@ -294,13 +279,23 @@ func (g *gitWatch) compare(ctx context.Context, read func(string) ([]byte, error
 			g.facts.Committed[p] = d
 		}
 	}
-	return nil
 }
 
-// same reports whether data are the bytes that d names. The configuration is known by its sections that
-// a plan depends on, so its bytes cannot be compared.
-func same(name string, d schema.Digest, data []byte) bool {
-	return schema.DigestOf(data) == d || d != "" && slices.Contains(ConfigNames, name)
+func (g *gitWatch) ask(ctx context.Context, repo repository, paths []string, read func(string) ([]byte, error)) {
+	var head map[string]string
+	var index map[string]bool
+	head, index, g.trouble = repo.blobs(ctx, g.dir, paths)
+	for _, p := range paths {
+		k := gitPath{head: g.facts.Head, digest: g.asked[p], tracked: index[p]}
+		switch data, err := read(p); {
+		case g.trouble != nil:
+		case err == nil:
+			k.committed = schema.DigestOf(data) == k.digest && isBlob(head[p], data)
+		case errors.Is(err, fs.ErrNotExist):
+			k.committed = k.digest == "" && head[p] == ""
+		}
+		g.known[p] = k
+	}
 }
 
 // gitPatience is how often git is looked at while something waits for it.

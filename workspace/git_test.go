@@ -113,7 +113,7 @@ func TestBytesInQuestionAreComparedWithHead(t *testing.T) {
 	x.git("commit", "-q", "-a", "-m", "go on")
 	x.until("committed again", state(true, true))
 
-	// a held asset and a held configuration, which is known by its sections
+	// a held asset and a held configuration
 	x.write("modes/own.cue", "// mine\n")
 	x.write("millrace.cue", "runtime: lanes: execution: 1\n")
 	x.until("the new inputs", func(v *View) bool { return v.Compiled.Files["modes/own.cue"] != "" })

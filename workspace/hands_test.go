@@ -11,8 +11,8 @@ import (
 	"millrace/schema"
 )
 
-// admitted is a workspace with the given tasks queued.
-func admittedAndWatched(t *testing.T, ids ...string) *watched {
+// queuedWorkspace is a workspace with the given tasks queued.
+func queuedWorkspace(t *testing.T, ids ...string) *watched {
 	t.Helper()
 	x := observe(t, ObserveOptions{Watch: true})
 	x.settle()
@@ -85,7 +85,7 @@ func move(to string) func(m *Mutation, it *schema.Item) {
 }
 
 func TestOwnMovesAreNobodysHand(t *testing.T) {
-	x := admittedAndWatched(t, "a", "b")
+	x := queuedWorkspace(t, "a", "b")
 	for _, to := range []string{"active", "blocked", "queue", "active", "done"} {
 		x.commit("a", move(to))
 		x.round(func(v *View) *Mutation {
@@ -104,7 +104,7 @@ func TestOwnMovesAreNobodysHand(t *testing.T) {
 }
 
 func TestDocumentMovedByHand(t *testing.T) {
-	x := admittedAndWatched(t, "a")
+	x := queuedWorkspace(t, "a")
 	x.rename("tasks/queue/a.md", "tasks/blocked/a.md")
 	h := x.hand(HandMoved, "a", "tasks/blocked/a.md")
 	if h.Was != "tasks/queue/a.md" || h.State != schema.StateBlocked || h.Doc == nil || h.Digest != x.item("a").Document {
@@ -119,7 +119,7 @@ func TestDocumentMovedByHand(t *testing.T) {
 }
 
 func TestDocumentEditedByHand(t *testing.T) {
-	x := admittedAndWatched(t, "a")
+	x := queuedWorkspace(t, "a")
 	x.write("tasks/queue/a.md", taskDoc("a")+"\nBy hand.\n")
 	h := x.hand(HandEdited, "a", "tasks/queue/a.md")
 	if h.Doc == nil || !strings.Contains(h.Doc.Body, "By hand.") || h.Digest == x.item("a").Document {
@@ -134,7 +134,7 @@ func TestDocumentEditedByHand(t *testing.T) {
 }
 
 func TestDocumentDeletedByHandAndRestored(t *testing.T) {
-	x := admittedAndWatched(t, "a", "b")
+	x := queuedWorkspace(t, "a", "b")
 	data, err := os.ReadFile(filepath.Join(x.dir, "tasks/queue/a.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestDocumentDeletedByHandAndRestored(t *testing.T) {
 }
 
 func TestDocumentCopiedByHand(t *testing.T) {
-	x := admittedAndWatched(t, "a")
+	x := queuedWorkspace(t, "a")
 	data, err := os.ReadFile(filepath.Join(x.dir, "tasks/queue/a.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestDocumentCopiedByHand(t *testing.T) {
 }
 
 func TestForeignFilesInClaimableFolder(t *testing.T) {
-	x := admittedAndWatched(t)
+	x := queuedWorkspace(t)
 	x.write("tasks/queue/stranger.md", taskDoc("stranger"))
 	if h := x.hand(HandForeign, "stranger", "tasks/queue/stranger.md"); h.Doc == nil || h.Diags.HasErrors() || h.State != schema.StateQueue {
 		t.Errorf("%+v", h)
@@ -199,7 +199,7 @@ func TestForeignFilesInClaimableFolder(t *testing.T) {
 }
 
 func TestHandsDoneWhileNobodyLooked(t *testing.T) {
-	x := admittedAndWatched(t, "a", "b", "c")
+	x := queuedWorkspace(t, "a", "b", "c")
 	x.rename("tasks/queue/a.md", "tasks/cancelled/a.md")
 	x.remove("tasks/queue/b.md")
 	x.close()

@@ -1,7 +1,6 @@
 package workspace
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +22,7 @@ type intake struct {
 	seen   Intake
 	all    map[schema.Key][]Declared // every document of every file, also of files in doubt
 	dirty  map[schema.Key]bool       // to be compared with their item by the next view
+	moved  map[string]bool           // files that say something else now: the items they declared are compared too
 	need   map[string]bool           // files whose documents are wanted again
 	undec  map[schema.Key]bool       // Unreconciled as a set
 	parses int                       // files validated so far
@@ -33,7 +33,7 @@ func newIntake(now func() time.Time) *intake {
 		now: now, fresh: true,
 		seen:  Intake{Files: map[string]*IntakeFile{}, ByKey: map[schema.Key][]Declared{}},
 		all:   map[schema.Key][]Declared{},
-		dirty: map[schema.Key]bool{}, need: map[string]bool{}, undec: map[schema.Key]bool{},
+		dirty: map[schema.Key]bool{}, moved: map[string]bool{}, need: map[string]bool{}, undec: map[schema.Key]bool{},
 	}
 }
 
@@ -67,7 +67,7 @@ func (f *IntakeFile) Keeps(k schema.Key) bool {
 	return false
 }
 
-// fresher reports whether a file's documents are what the file says now.
+// current reports whether a file's documents are what the file says now.
 func (f *IntakeFile) current() bool { return f != nil && !f.Settling }
 
 // whole takes in a file's bytes. Bytes that were validated before are not validated again.
@@ -78,6 +78,7 @@ func (in *intake) whole(name string, f *file, data []byte) {
 			next := *old
 			next.Settling = false
 			in.seen.Files[name] = &next
+			in.moved[name] = true
 			in.mark(next.Docs)
 		}
 		return
@@ -127,6 +128,7 @@ func (in *intake) open(name string) {
 	}
 	next.Settling = true
 	in.seen.Files[name] = next
+	in.moved[name] = true
 	in.mark(next.Docs)
 }
 
@@ -134,6 +136,7 @@ func (in *intake) gone(name string) { in.replace(name, nil) }
 
 // replace puts a file's new content in place of its old one and notes every key concerned.
 func (in *intake) replace(name string, next *IntakeFile) {
+	in.moved[name] = true
 	if old := in.seen.Files[name]; old != nil {
 		in.mark(old.Docs)
 		for _, d := range old.Docs {
@@ -211,6 +214,12 @@ func (in *intake) view(s *State, touched []schema.Key) *Intake {
 	for _, k := range touched {
 		in.dirty[k] = true
 	}
+	for name := range in.moved {
+		for _, k := range s.DeclaredIn(name) {
+			in.dirty[k] = true
+		}
+	}
+	clear(in.moved)
 	if len(in.dirty) == 0 {
 		return &in.seen
 	}
@@ -346,13 +355,4 @@ func (in *intake) recheck(s *State) {
 			in.dirty[k] = true
 		}
 	}
-}
-
-// trouble describes a folder that could not be read.
-func trouble(d schema.Diagnostic) schema.Diagnostic {
-	d.Severity = schema.Warning
-	if d.Hint == "" {
-		d.Hint = fmt.Sprintf("absence is not judged until %s can be read again", d.Path)
-	}
-	return d
 }

@@ -164,24 +164,6 @@ func (r *lineReader) fill() error {
 	return err
 }
 
-// wholeAfter reports whether any whole line follows the reader's offset: then what lies there is
-// damage and not the torn end of the last append.
-func (r *lineReader) wholeAfter() (bool, error) {
-	for {
-		line, err := r.line()
-		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if _, ok := unframe(line[:len(line)-1]); ok {
-			return true, nil
-		}
-		r.skip(len(line))
-	}
-}
-
 // A position is where a record stands and what the next one must continue.
 type position struct {
 	Seq     uint64        `json:"seq"`
@@ -332,17 +314,44 @@ func (s *segment) decode(payload []byte, off int64, last position) (*Record, err
 // full reports whether the next record belongs into a new segment.
 func (s *segment) full() bool { return s.end >= s.head.Roll }
 
-// torn decides about what follows s.end: whole lines behind it make it damage.
-func (s *segment) torn() error {
+// torn looks at what follows s.end after a scan met a line that was not whole. A whole line there now
+// means that it was just being written: scan again. Whole lines behind a broken one mean damage, for
+// only the last append can be torn.
+func (s *segment) torn() (again bool, err error) {
 	r := &lineReader{f: s.file, off: s.end}
-	whole, err := r.wholeAfter()
-	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
+	for first := true; ; first = false {
+		line, err := r.line()
+		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read journal: %w", err)
+		}
+		if _, whole := unframe(line[:len(line)-1]); whole {
+			if first {
+				return true, nil
+			}
+			return false, &DamagedError{segmentPath(s.name), s.end, "whole records follow one that is damaged"}
+		}
+		r.skip(len(line))
 	}
-	if whole {
-		return &DamagedError{segmentPath(s.name), s.end, "whole records follow one that is damaged"}
+}
+
+// scanAll scans until nothing whole is left. It returns errTorn when a torn line is.
+func (s *segment) scanAll(last position, visit func(*Record, position) error) (position, error) {
+	for {
+		var err error
+		if last, err = s.scan(last, visit); !errors.Is(err, errTorn) {
+			return last, err
+		}
+		again, damage := s.torn()
+		if damage != nil {
+			return last, damage
+		}
+		if !again {
+			return last, errTorn
+		}
 	}
-	return nil
 }
 
 // encodeRecord gives a record's JSON. Text stays readable: nothing is escaped for HTML.

@@ -12,13 +12,15 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("MILLRACE_TEST_CHILD") {
 	case "kill":
 		os.Exit(killChild())
+	case "daemon":
+		os.Exit(daemonChild())
 	case "commit":
 		os.Exit(commitChild())
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// folder is a temporary folder in memory where there is such a thing: the crash matrix makes tens of
+// tempWorkspace is a temporary folder in memory where there is such a thing: the crash matrix makes tens of
 // thousands of files, and none of them has to outlive the test.
 func tempWorkspace(t testing.TB) string {
 	t.Helper()

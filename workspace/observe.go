@@ -1,14 +1,10 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math"
 	"os"
 	"path"
 	"slices"
@@ -51,6 +47,7 @@ type Observers struct {
 	requests *requests
 	git      *gitWatch
 	trees    struct{ config, assets, intake, life *tree }
+	deaf     schema.Diagnostics // why there is no watch at all
 	notices  schema.Diagnostics
 	queries  map[Query]bool
 	asked    map[Query]Answer // of the queries looked at
@@ -58,7 +55,7 @@ type Observers struct {
 	state    *State // that the last view was made of
 	hold     map[schema.Key]bool
 	rescans  int
-	rescan   time.Time // when the next is due
+	scanned  time.Time // when everything was last compared
 	again    bool      // a view left questions
 	resort   bool      // the lifecycle folders are others than before
 }
@@ -82,7 +79,7 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	o.plant()
 	if opt.Watch {
 		if o.watch, err = newWatcher(w.Dir, o.cares, o.hint); err != nil {
-			o.notices = schema.Diagnostics{unwatched(".", err)}
+			o.deaf = schema.Diagnostics{unwatched(".", err)}
 		}
 	}
 	return o, nil
@@ -150,11 +147,12 @@ func (o *Observers) Next() time.Time {
 	for _, t := range []*tree{o.trees.config, o.trees.assets, o.trees.intake, o.trees.life} {
 		sooner(t.next())
 	}
-	if o.again || !o.inputs.compiled.Ready {
+	sooner(o.inputs.due(o.unfinished()))
+	if o.again {
 		sooner(now)
 	}
 	if o.opt.Watch {
-		sooner(o.rescan)
+		sooner(o.rescan())
 		if o.git.waited(len(o.intake.seen.Unreconciled) > 0) {
 			sooner(now.Add(gitPatience))
 		}
@@ -171,9 +169,9 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.again = false
-	l := pass{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
+	l := pass{now: time.Now(), settle: cmp.Or(time.Duration(o.inputs.config.Runtime.Settle), restLeased)}
 	var names []string
-	whole := o.watch == nil || !l.now.Before(o.rescan)
+	whole := o.watch == nil || !l.now.Before(o.rescan())
 	if o.watch != nil {
 		var lost bool
 		names, lost, l.arrivals = o.watch.take()
@@ -191,9 +189,8 @@ func (o *Observers) Refresh(ctx context.Context) error {
 		return err
 	}
 	o.git.look(busy)
-	if err := o.git.compare(ctx, o.read); err != nil {
-		o.notices = append(o.notices, schema.Diagnostic{Severity: schema.Warning, Path: ".git", Message: err.Error()})
-	}
+	o.git.compare(ctx, o.read)
+	o.notice()
 	if err := o.requests.refresh(ctx); err != nil {
 		return err
 	}
@@ -201,9 +198,14 @@ func (o *Observers) Refresh(ctx context.Context) error {
 		o.asked[q] = o.answer(q)
 	}
 	if whole {
-		o.rescan = time.Now().Add(max(time.Duration(o.inputs.config.Runtime.Rescan), time.Second))
+		o.scanned = time.Now()
 	}
 	return nil
+}
+
+// rescan is when everything is due to be compared again.
+func (o *Observers) rescan() time.Time {
+	return o.scanned.Add(max(time.Duration(o.inputs.config.Runtime.Rescan), time.Second))
 }
 
 // refreshInputs looks at configuration and assets, and compiles.
@@ -213,8 +215,7 @@ func (o *Observers) refreshInputs(ctx context.Context, l pass, whole bool, names
 			return err
 		}
 	}
-	pending := len(o.trees.config.pending)+len(o.trees.assets.pending) > 0
-	renewed, err := o.inputs.refresh(pending, o.storedFamilies)
+	renewed, err := o.inputs.refresh(o.unfinished(), o.storedFamilies)
 	if err != nil {
 		return err
 	}
@@ -256,10 +257,21 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool,
 	}
 	o.resort = false
 	o.hands.answer(questions)
-	o.notices = o.notices[:0:0]
-	for _, t := range []*tree{o.trees.config, o.trees.assets, in, life} {
+	return nil
+}
+
+// unfinished reports whether an input of the plan has not settled yet.
+func (o *Observers) unfinished() bool {
+	return len(o.trees.config.pending)+len(o.trees.assets.pending) > 0
+}
+
+// notice gathers what cannot be seen, or only late.
+func (o *Observers) notice() {
+	o.notices = slices.Clone(o.deaf)
+	for _, t := range []*tree{o.trees.config, o.trees.assets, o.trees.intake, o.trees.life} {
 		for _, d := range t.missing {
-			o.notices = append(o.notices, trouble(d))
+			d.Severity = schema.Warning
+			o.notices = append(o.notices, d)
 		}
 	}
 	if o.watch != nil {
@@ -267,8 +279,10 @@ func (o *Observers) refreshDeclarations(ctx context.Context, l pass, whole bool,
 			o.notices = append(o.notices, d)
 		}
 	}
+	if o.git.trouble != nil {
+		o.notices = append(o.notices, schema.Diagnostic{Severity: schema.Warning, Path: ".git", Message: o.git.trouble.Error()})
+	}
 	slices.SortFunc(o.notices, func(a, b schema.Diagnostic) int { return strings.Compare(a.Path, b.Path) })
-	return nil
 }
 
 // refresh scans everything, or looks at the names below the tree's folders.
@@ -287,128 +301,6 @@ func (t *tree) file(name string) *file {
 		return fo.files[path.Base(name)]
 	}
 	return nil
-}
-
-// storedFamilies are those of the current plan's projection, for a daemon that starts while its
-// inputs do not compile.
-func (o *Observers) storedFamilies() map[string]*schema.Family {
-	data, err := o.w.ReadFile(PlanFile, 64<<20)
-	if err != nil {
-		return nil
-	}
-	var plan schema.Plan
-	if json.Unmarshal(data, &plan) != nil {
-		return nil
-	}
-	return plan.Families
-}
-
-func (o *Observers) read(name string) ([]byte, error) { return o.w.ReadFile(name, schema.MaxFile) }
-
-// View shows what was seen beside the state. Call it under the lock, with the state just caught up.
-func (o *Observers) View(s *State) *View {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	touched := s.Touched()
-	if o.state != s { // another fold: nothing is known of what changed
-		o.state = s
-		o.intake.recheck(s)
-	}
-	if len(o.hold) != len(s.Hold) { // keys are released, never exchanged
-		for k := range o.hold {
-			o.intake.dirty[k] = true
-		}
-		o.hold = s.Hold
-	}
-	now := o.opt.Now().UTC()
-	if now.Before(s.Time) {
-		now = s.Time
-	}
-	v := &View{
-		State: s, Now: now, Daemon: o.opt.Daemon, Config: o.inputs.config, Registry: o.inputs.registry,
-		NewID:    func(prefix string) string { return newID(prefix, now) },
-		Intake:   o.intake.view(s, touched),
-		Requests: o.requests.view(s),
-		Hands:    o.hands.view(s, touched),
-		Notices:  o.notices,
-		Asked:    o.asked,
-		Plans:    o.plan,
-	}
-	v.Compiled = o.inputs.view(s, o.plan)
-	unknown := false
-	if v.Git, unknown = o.git.view(s, v); unknown || len(o.intake.need) > 0 {
-		o.poke()
-	}
-	return v
-}
-
-// plan finds an archived plan; what is read once is kept, because a run reads its plan at every turn.
-func (o *Observers) plan(d schema.Digest) *schema.Plan {
-	if d == "" {
-		return nil
-	}
-	if o.inputs.compiled.Plan != nil && o.inputs.compiled.Digest == d {
-		return o.inputs.compiled.Plan
-	}
-	if p := o.plans[d]; p != nil {
-		return p
-	}
-	data, err := o.w.ReadFile(PlanPath(d), 64<<20)
-	if err != nil || schema.DigestOf(data) != d {
-		return nil
-	}
-	p := new(schema.Plan)
-	if json.Unmarshal(data, p) != nil {
-		return nil
-	}
-	o.plans[d] = p
-	return p
-}
-
-// newID makes an id that sorts by time and is unique over hosts and restarts.
-func newID(prefix string, now time.Time) string {
-	var b [4]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails: it ends the program instead
-	return prefix + "-" + now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
-}
-
-// Ask notes queries; the next Refresh answers them, and every later one again until Forget.
-func (o *Observers) Ask(qs []Query) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, q := range qs {
-		if !o.queries[q] {
-			o.queries[q] = true
-			o.poke()
-		}
-	}
-}
-
-// Forget drops all queries.
-func (o *Observers) Forget() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.queries, o.asked = map[Query]bool{}, map[Query]Answer{}
-}
-
-func (o *Observers) answer(q Query) Answer {
-	var data []byte
-	var err error
-	switch q.Kind {
-	case "file":
-		data, err = o.read(q.Arg)
-	case "content":
-		data, err = o.w.restore("", schema.Digest(q.Arg), math.MaxUint64)
-	default:
-		err = fmt.Errorf("nobody can observe a %q", q.Kind)
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Answer{}
-	case err != nil:
-		return Answer{Err: err.Error()}
-	}
-	return Answer{Data: data, Digest: schema.DigestOf(data)}
 }
 
 // Close ends the watch.

@@ -76,7 +76,7 @@ func checkOp(op *Op) error {
 	if err := checkTarget(op.Path); err != nil {
 		return err
 	}
-	if folds(op.Path) && op.Do != Write && !(op.Do == Remove && isRunFile(op.Path)) {
+	if folds(op.Path) && op.Do != Write && (op.Do != Remove || !isRunFile(op.Path)) {
 		return fmt.Errorf("%s of a state file: it can only be written", op.Do)
 	}
 	carried := 0
@@ -123,7 +123,7 @@ func checkWrite(op *Op) error {
 		return errors.New("it does not name what it replaces by its digest")
 	}
 	if !utf8.ValidString(op.Text) {
-		return errors.New("Text is not UTF-8: use Bytes")
+		return errors.New("its text is not UTF-8: use Bytes")
 	}
 	if op.Digest != schema.DigestOf(op.Content()) {
 		return errors.New("its digest is not that of its content")
@@ -153,17 +153,30 @@ func checkTarget(p string) error {
 	return nil
 }
 
-// checkTogether refuses what has no single end: a file that is both appended to and moved.
+// checkTogether refuses what has no single end: a file that is both appended to and moved, or that is
+// the folder of another.
 func checkTogether(ops []Op) error {
-	appended := map[string]bool{}
+	appended, named := map[string]bool{}, map[string]bool{}
 	for i := range ops {
-		if ops[i].Do == Append {
-			appended[ops[i].Path] = true
+		op := &ops[i]
+		named[op.Path] = true
+		if op.Do == Append {
+			appended[op.Path] = true
+		}
+		if op.Do == Move {
+			named[op.To] = true
 		}
 	}
 	for i := range ops {
-		if ops[i].Do == Move && (appended[ops[i].Path] || appended[ops[i].To]) {
-			return &MalformedError{ops[i].Path, "it is appended to and moved in one mutation"}
+		if op := &ops[i]; op.Do == Move && (appended[op.Path] || appended[op.To]) {
+			return &MalformedError{op.Path, "it is appended to and moved in one mutation"}
+		}
+	}
+	for p := range named {
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if named[dir] {
+				return &MalformedError{p, fmt.Sprintf("%s is a file of the same mutation", dir)}
+			}
 		}
 	}
 	return nil

@@ -2,10 +2,12 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"millrace/schema"
@@ -102,4 +104,53 @@ func TestManyGoroutinesOfOneWorkspaceCommitAtOnce(t *testing.T) {
 	if s, err := w.Load(); err != nil || s.Items[counter].Attempts != 80 {
 		t.Errorf("%v %+v", err, s.Items[counter])
 	}
+}
+
+func daemonChild() int {
+	w, err := Open(os.Getenv("PROJECT"))
+	if err == nil {
+		_, err = w.LockDaemon(DaemonInfo{Instance: "child", PID: os.Getpid()})
+	}
+	fmt.Println(err)
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the parent ends it
+	return 0
+}
+
+func TestKilledDaemonLeavesNothingThatStopsTheNext(t *testing.T) {
+	w := newWorkspace(t)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "MILLRACE_TEST_CHILD=daemon", "PROJECT="+w.Project)
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 6)
+	if _, err := stdout.Read(answer); err != nil || string(answer[:5]) != "<nil>" {
+		t.Fatalf("child: %q %v", answer, err)
+	}
+	if _, err := w.LockDaemon(DaemonInfo{}); !errors.As(err, new(*DaemonRunningError)) || !strings.Contains(err.Error(), fmt.Sprint(child.Process.Pid)) {
+		t.Errorf("beside it: %v", err)
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait() // says that it was killed
+	// Its message is still there, and its pid may be anybody's by now: neither is evidence.
+	put(t, w, DaemonFile, fmt.Sprintf(`{"daemon":"child","pid":%d}`, os.Getpid()))
+	if _, held := w.Daemon(); held {
+		t.Error("a dead daemon holds the lock")
+	}
+	release, err := w.LockDaemon(DaemonInfo{Instance: "next"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
 }

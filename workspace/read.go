@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
+	"math"
 	"os"
+	"slices"
 	"time"
 
 	"millrace/schema"
@@ -31,6 +34,7 @@ func loadState(d disk.FS, flag int) (*State, position, *segment, error) {
 	state, last, ok := readSnapshot(d)
 	if !ok {
 		state, last = NewState(), position{}
+		state.bulk = true
 	}
 	content := func(op *Op) ([]byte, error) { return contentOf(d, op) }
 	seg, last, err := readSegments(d, last, flag, func(rec *Record, at position) error {
@@ -38,6 +42,10 @@ func loadState(d disk.FS, flag int) (*State, position, *segment, error) {
 	})
 	if err != nil {
 		return nil, position{}, nil, err
+	}
+	if state.bulk {
+		state.bulk = false
+		state.setItems(slices.Collect(maps.Values(state.Items)))
 	}
 	return state, last, seg, nil
 }
@@ -96,16 +104,10 @@ func readSegment(d disk.FS, name string, last position, start bool, flag int, vi
 		seg.file.Close()
 		return nil, last, err
 	}
-	at, err := seg.scan(last, visit)
+	at, err := seg.scanAll(last, visit)
 	if err != nil && !errors.Is(err, errTorn) {
 		seg.file.Close()
 		return nil, last, err
-	}
-	if errors.Is(err, errTorn) {
-		if damage := seg.torn(); damage != nil {
-			seg.file.Close()
-			return nil, last, damage
-		}
 	}
 	return seg, at, err
 }
@@ -135,7 +137,7 @@ func eachRecord(d disk.FS, from uint64, visit func(*Record) (bool, error)) error
 			return &DamagedError{segmentPath(seg.name), 0, fmt.Sprintf("it does not continue record %d: a segment is missing or damaged", last.Seq)}
 		}
 		at := position{Seq: seg.head.First - 1, Hash: seg.head.Prev}
-		at, err = seg.scan(at, func(rec *Record, _ position) error {
+		at, err = seg.scanAll(at, func(rec *Record, _ position) error {
 			if rec.Seq < from {
 				return nil
 			}
@@ -146,7 +148,7 @@ func eachRecord(d disk.FS, from uint64, visit func(*Record) (bool, error)) error
 			return err
 		})
 		if errors.Is(err, errTorn) {
-			if err = seg.torn(); err == nil && i < len(firsts)-1 {
+			if err = nil; i < len(firsts)-1 {
 				err = &DamagedError{segmentPath(seg.name), seg.end, "a record in the middle of the journal is damaged"}
 			}
 		}
@@ -228,8 +230,11 @@ func (t *tail) read(take func(*Record) bool) (more bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("look at journal: %w", err)
 		}
+		if gone(info) {
+			return false, &GoneError{JournalDir}
+		}
 		if info.Size() != t.seg.end {
-			_, err = t.seg.scan(t.last, func(rec *Record, at position) error {
+			_, err = t.seg.scanAll(t.last, func(rec *Record, at position) error {
 				t.last = at
 				if rec.Seq < t.next {
 					return nil
@@ -297,6 +302,12 @@ func (w *Workspace) wakeTails() {
 	defer w.hint.Unlock()
 	close(w.hint.ch)
 	w.hint.ch = make(chan struct{})
+}
+
+// Recorded gives the bytes that a path has by the journal, wherever the file is now: for putting back
+// what a person deleted. It reads the whole journal. A *LostError means that it never held them.
+func (w *Workspace) Recorded(rel string, want schema.Digest) ([]byte, error) {
+	return restoreContent(w.disk, rel, want, math.MaxUint64)
 }
 
 func (w *Workspace) restore(name string, want schema.Digest, through uint64) ([]byte, error) {

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -32,6 +33,7 @@ type State struct {
 	in         map[string]map[schema.Key]bool // active and blocked items by state: the few that are looked at always
 	touched    map[schema.Key]bool            // changed since the last Touched
 	lastStage  *schema.Outcome                // of the stage whose result was applied last
+	bulk       bool                           // a long fold is under way: the indexes are made at its end
 }
 
 // NewState is the fold of an empty journal.
@@ -152,6 +154,10 @@ func (s *State) SetRun(r *schema.Run) {
 // SetItem replaces an item and brings every index up to date.
 func (s *State) SetItem(it *schema.Item) {
 	k := it.Key()
+	if s.bulk {
+		s.Items[k] = it
+		return
+	}
 	if old := s.Items[k]; old != nil {
 		s.unindex(old)
 	}
@@ -171,7 +177,7 @@ func (s *State) SetItem(it *schema.Item) {
 func (s *State) index(it *schema.Item) {
 	k := it.Key()
 	s.byPath[it.Path] = k
-	if it.Last != nil && (s.lastStage == nil || it.Last.At.After(s.lastStage.At)) {
+	if it.Last != nil && (s.lastStage == nil || compareOutcomes(it.Last, s.lastStage) > 0) {
 		s.lastStage = it.Last
 	}
 	if it.Declared != nil {
@@ -187,6 +193,12 @@ func (s *State) index(it *schema.Item) {
 	if it.State == schema.StateActive || it.State == schema.StateBlocked {
 		add(s.in, it.State, k)
 	}
+}
+
+// compareOutcomes orders by time; those of one moment by request, so that the order in which items are
+// read does not matter.
+func compareOutcomes(a, b *schema.Outcome) int {
+	return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Request, b.Request))
 }
 
 // setItems fills an empty state: the same as SetItem for each, without keeping the queues in order

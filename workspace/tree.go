@@ -40,13 +40,14 @@ type tree struct {
 	watched func(dir string) bool       // its events arrive
 	keep    keeper
 
-	folders map[string]*folder
+	folders map[string]*level
 	pending map[string]*file             // to be looked at again, with their due
 	missing map[string]schema.Diagnostic // tops and folders that could not be listed, and why
 	backlog bool                         // the last pass left files unread for want of time
 }
 
-type folder struct {
+// A level is one folder of a tree.
+type level struct {
 	stamp  stamp
 	listed time.Time
 	files  map[string]*file
@@ -65,7 +66,7 @@ type file struct {
 
 func newTree(root *os.Root, keep keeper, tops ...string) *tree {
 	return &tree{
-		root: root, keep: keep, tops: tops, folders: map[string]*folder{}, pending: map[string]*file{},
+		root: root, keep: keep, tops: tops, folders: map[string]*level{}, pending: map[string]*file{},
 		missing: map[string]schema.Diagnostic{}, skip: func(string, string) bool { return false }, lazy: func(string) bool { return false },
 		watch: func(string, uint64) {}, watched: func(string) bool { return false },
 	}
@@ -144,6 +145,9 @@ func (t *tree) next() time.Time {
 
 func (t *tree) lookIn(ctx context.Context, l pass, dir string, names []string) error {
 	fo := t.folders[dir]
+	if fo == nil {
+		return t.visit(ctx, l, dir)
+	}
 	sub, err := t.root.OpenRoot(dir)
 	if err != nil {
 		return t.visit(ctx, l, dir)
@@ -186,7 +190,7 @@ func (t *tree) visit(ctx context.Context, l pass, dir string) error {
 	defer sub.Close() //nolint:errcheck // it was only read
 	fo := t.folders[dir]
 	if fo == nil {
-		fo = &folder{files: map[string]*file{}, subs: map[string]bool{}}
+		fo = &level{files: map[string]*file{}, subs: map[string]bool{}}
 		t.folders[dir] = fo
 	}
 	if fo.listed.IsZero() || fo.stamp != st || fo.listed.Sub(time.Unix(0, st.Mtime)) < listingRest {
@@ -209,7 +213,7 @@ func (t *tree) visit(ctx context.Context, l pass, dir string) error {
 }
 
 // list reads a folder's names anew.
-func (t *tree) list(ctx context.Context, l pass, sub *os.Root, dir string, fo *folder, st stamp) error {
+func (t *tree) list(ctx context.Context, l pass, sub *os.Root, dir string, fo *level, st stamp) error {
 	d, err := sub.Open(".")
 	if err != nil {
 		t.lost(l, dir, err)
@@ -256,7 +260,7 @@ func (t *tree) list(ctx context.Context, l pass, sub *os.Root, dir string, fo *f
 }
 
 // look compares one name with what is known of it.
-func (t *tree) look(ctx context.Context, l pass, sub *os.Root, dir string, fo *folder, name string) error {
+func (t *tree) look(ctx context.Context, l pass, sub *os.Root, dir string, fo *level, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -361,7 +365,7 @@ func (t *tree) wait(full string, f *file, due time.Time) {
 }
 
 // vanish gives a missing file a moment to come back before it is told as gone.
-func (t *tree) vanish(l pass, dir string, fo *folder, name string) {
+func (t *tree) vanish(l pass, dir string, fo *level, name string) {
 	f, full := fo.files[name], path.Join(dir, name)
 	switch {
 	case f == nil:
@@ -373,7 +377,7 @@ func (t *tree) vanish(l pass, dir string, fo *folder, name string) {
 	}
 }
 
-func (t *tree) forget(fo *folder, dir, name string) {
+func (t *tree) forget(fo *level, dir, name string) {
 	full := path.Join(dir, name)
 	delete(fo.files, name)
 	delete(t.pending, full)

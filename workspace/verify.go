@@ -53,8 +53,7 @@ func (w *Workspace) Verify(ctx context.Context) ([]Finding, error) {
 
 // damage turns a journal that cannot be read back into the finding it is.
 func damage(err error) ([]Finding, error) {
-	var d *DamagedError
-	if errors.As(err, &d) {
+	if d, ok := errors.AsType[*DamagedError](err); ok {
 		return []Finding{{LawChain, d.Path, d.Error(), "restore the file from a backup"}}, nil
 	}
 	return nil, err

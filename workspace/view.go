@@ -59,7 +59,7 @@ type IntakeFile struct {
 
 // A Declared is one document of an intake file.
 type Declared struct {
-	Key    schema.Key
+	Key    schema.Key // of the item it declares: an idea's is its root spec
 	Path   string
 	Line   int
 	File   schema.Digest    // of the file's bytes: what a mutation resting on it must Expect

@@ -48,14 +48,13 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 	}
 	b.rest(it.Path, "")
 	b.rest(h.Path, h.Digest)
-	next := b.change(h.Key)
-	from := it.State
 	if h.State == schema.StateActive {
 		b.m.MoveFile(h.Path, it.Path, h.Digest)
-		b.tell(workspace.EvRestored, next, next.State, "moved to active by hand; only a run makes an item active")
+		b.tell(workspace.EvRestored, it, it.State, "moved to active by hand; only a run makes an item active")
 		b.did("move back", h.Key)
 		return
 	}
+	next, from := b.change(h.Key), it.State
 	if schema.Ended(from) && h.State == schema.StateQueue {
 		next.Generation++ // it is to be done again
 	}
@@ -112,7 +111,7 @@ func (b *batch) revert(h workspace.Hand, it *schema.Item) []workspace.Query {
 	b.rest(h.Path, h.Digest)
 	b.m.PutFile(h.Path, it.Document, data) // the commit keeps what it finds instead
 	why := fmt.Sprintf("edited by hand, but it is declared in %s: the edit is kept under %s", it.Declared.Path, workspace.ForeignDir)
-	b.tell(workspace.EvRestored, b.change(h.Key), it.State, why)
+	b.tell(workspace.EvRestored, it, it.State, why)
 	b.did("revert edit of", h.Key)
 	return nil
 }

@@ -61,7 +61,7 @@ func hold(v *workspace.View, next *schema.Control) (events []workspace.Event) {
 	}
 	writer := v.WriterAt(v.Now)
 	for _, p := range c.Changed {
-		digest := c.Files[p]
+		digest := c.Read[p]
 		was, held := v.Control.Held[p]
 		switch {
 		case v.Vouched(p, digest):
@@ -92,7 +92,7 @@ func adopt(v *workspace.View, next *schema.Control) *workspace.Mutation {
 	next.SchemaVersion, next.Plan, next.Mode = schema.Version, c.Digest, c.Plan.Mode
 	m := &workspace.Mutation{By: name, Why: fmt.Sprintf("plan %s (mode %s) is current", c.Digest.Short(), c.Plan.Mode)}
 	for _, p := range slices.Sorted(maps.Keys(c.Plan.Inputs)) {
-		m.Expect = append(m.Expect, workspace.Input{Path: p, Digest: c.Read[p]}) // not Inputs: of the configuration they digest a part
+		m.Expect = append(m.Expect, workspace.Input{Path: p, Digest: c.Read[p]})
 	}
 	m.PutFile(workspace.PlanPath(c.Digest), workspace.Projection, c.Bytes)
 	m.PutFile(workspace.PlanFile, workspace.Projection, c.Bytes)

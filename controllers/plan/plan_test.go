@@ -28,7 +28,7 @@ const config = "millrace.cue"
 func (b *bench) write(text string) {
 	d := schema.DigestOf([]byte(text))
 	b.c = workspace.Compiled{
-		Ready: true, Bytes: []byte(`{"plan":"` + text + `"}`), Files: map[string]schema.Digest{config: d},
+		Ready: true, Bytes: []byte(`{"plan":"` + text + `"}`), Read: map[string]schema.Digest{config: d},
 		Plan: &schema.Plan{SchemaVersion: 1, Mode: "mode-" + text, Inputs: map[string]schema.Digest{config: d},
 			Stages: map[string]*schema.StageKind{"hammer": {ID: "hammer", WritesTree: true}, "look": {ID: "look"}},
 			Graphs: map[string]*schema.Graph{"execution": {Nodes: map[string]*schema.Node{"hammer": {Stage: "hammer"}, "look": {Stage: "look"}}}}},
@@ -53,7 +53,7 @@ func (b *bench) propose() *workspace.Mutation {
 // reconcile commits until nothing is proposed and says how often.
 func (b *bench) reconcile() int {
 	b.t.Helper()
-	for n := 0; n < 10; n++ {
+	for n := range 10 {
 		m := b.propose()
 		if m == nil {
 			return n
@@ -93,7 +93,7 @@ func TestWhatCompilesBecomesCurrent(t *testing.T) {
 	}
 	b.write("one")
 	m := b.propose()
-	if m == nil || !slices.Equal(m.Expect, []workspace.Input{{Path: config, Digest: b.c.Files[config]}}) {
+	if m == nil || !slices.Equal(m.Expect, []workspace.Input{{Path: config, Digest: b.c.Read[config]}}) {
 		t.Fatalf("proposed %+v", m)
 	}
 	written := map[string]string{}
@@ -135,7 +135,7 @@ func TestChangeDuringAStageIsHeld(t *testing.T) {
 		if n := b.reconcile(); n != 1 || !b.current("one") {
 			t.Fatalf("%d commits, mode %s", n, b.state.Control.Mode)
 		}
-		if h := b.state.Control.Held[config]; h.During != "run-1" || h.Digest != b.c.Files[config] || !h.Since.Equal(now) {
+		if h := b.state.Control.Held[config]; h.During != "run-1" || h.Digest != b.c.Read[config] || !h.Since.Equal(now) {
 			t.Fatalf("held as %+v", h)
 		}
 		b.endRun()
@@ -153,13 +153,13 @@ func TestChangeDuringAStageIsHeld(t *testing.T) {
 	}
 	t.Run("until it is committed", func(t *testing.T) {
 		b := held(t)
-		b.git.Committed = map[string]schema.Digest{config: b.c.Files[config]}
+		b.git.Committed = map[string]schema.Digest{config: b.c.Read[config]}
 		released(t, b, "two")
 	})
 	t.Run("until it is accepted", func(t *testing.T) {
 		b := held(t)
 		c := b.state.Control.Clone()
-		c.Accepted = map[string]schema.Digest{config: b.c.Files[config]}
+		c.Accepted = map[string]schema.Digest{config: b.c.Read[config]}
 		m := &workspace.Mutation{By: "test"}
 		m.PutControl(c)
 		b.commit(m)
@@ -173,7 +173,7 @@ func TestChangeDuringAStageIsHeld(t *testing.T) {
 	t.Run("and so are further changes of it", func(t *testing.T) {
 		b := held(t)
 		b.write("three")
-		if n := b.reconcile(); n != 1 || !b.current("one") || b.state.Control.Held[config].Digest != b.c.Files[config] {
+		if n := b.reconcile(); n != 1 || !b.current("one") || b.state.Control.Held[config].Digest != b.c.Read[config] {
 			t.Errorf("held as %+v", b.state.Control.Held)
 		}
 	})

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"millrace/schema"
 )
@@ -125,33 +123,20 @@ func (b binder) node(name string, n *schema.Node) {
 	set("runner", &n.Runner, first(said(config.Runner, inConfig("runner")), said(mode.Runner, inMode),
 		said(b.mode.Runner, "mode "+b.mode.ID), said(n.Runner, inGraph),
 		said(b.config.value.Runners.Default, b.config.from("runners", "default_runner"))))
-	at := b.config.at.value("runners", "default_runner")
-	switch {
-	case config.Runner != "":
-		at = b.config.at.value("stages", stage, "runner")
-	case mode.Runner != "":
-		at = b.assets.at.value("modes", b.mode.ID, "stages", stage, "runner")
-	case b.mode.Runner != "":
-		at = b.assets.at.value("modes", b.mode.ID, "runner")
-	case strings.HasPrefix(n.From["runner"], inGraph):
-		at = b.assets.at.value("graphs", b.graph.ID, "nodes", name, "runner")
-	}
-	runner := b.runner(n.Runner, n.From["runner"], at)
+	runner := b.runner(n.Runner, n.From["runner"], b.namedAt(name, n))
 	if runner == nil {
 		return
 	}
 	inRunner := "runner " + runner.Name
 
 	models, thinking := b.assigned(stage, runner.Adapter)
-	var own struct{ model, thinking, permission string }
-	set("model", &own.model, first(said(config.Model, inConfig("model")), models.workspace,
+	set("model", &n.Model, first(said(config.Model, inConfig("model")), models.workspace,
 		candidate{mode.Model.Text, inMode, mode.Model.Made}, models.mode, said(n.Model, inGraph), models.fallback, said(runner.Model, inRunner)))
-	set("thinking_level", &own.thinking, first(said(config.Thinking, inConfig("thinking_level")), thinking.workspace,
+	set("thinking_level", &n.Thinking, first(said(config.Thinking, inConfig("thinking_level")), thinking.workspace,
 		candidate{mode.Thinking.Text, inMode, mode.Thinking.Made}, thinking.mode, said(n.Thinking, inGraph), thinking.fallback))
-	set("permission", &own.permission, first(said(config.Permission, inConfig("permission")), said(mode.Permission, inMode),
+	set("permission", &n.Permission, first(said(config.Permission, inConfig("permission")), said(mode.Permission, inMode),
 		said(n.Permission, inGraph), said(runner.ByStage[stage], inRunner+", permission_by_stage"),
-		said(runner.ByModel[own.model], inRunner+", permission_by_model"), said(runner.Permission, inRunner), said(defaultPermission, "default")))
-	n.Model, n.Thinking, n.Permission = own.model, own.thinking, own.permission
+		said(runner.ByModel[n.Model], inRunner+", permission_by_model"), said(runner.Permission, inRunner), said(defaultPermission, "default")))
 
 	n.Timeout = b.duration(n, "timeout", config.Timeout, inConfig("timeout"), n.Timeout, inGraph, defaultTimeout)
 	n.Stall = b.duration(n, "stall_timeout", config.Stall, inConfig("stall_timeout"), n.Stall, inGraph, defaultStall)
@@ -160,6 +145,22 @@ func (b binder) node(name string, n *schema.Node) {
 	} else if n.MaxTurns > 0 {
 		n.From["max_turns"] = inGraph
 	}
+}
+
+// namedAt is where the runner of a node was named.
+func (b binder) namedAt(name string, n *schema.Node) place {
+	stage := n.Stage
+	switch {
+	case b.config.value.Stages[stage].Runner != "":
+		return b.config.at.value("stages", stage, "runner")
+	case b.mode.Stages[stage].Runner != "":
+		return b.assets.at.value("modes", b.mode.ID, "stages", stage, "runner")
+	case b.mode.Runner != "":
+		return b.assets.at.value("modes", b.mode.ID, "runner")
+	case strings.HasPrefix(n.From["runner"], "graph "):
+		return b.assets.at.value("graphs", b.graph.ID, "nodes", name, "runner")
+	}
+	return b.config.at.value("runners", "default_runner")
 }
 
 // distinct keeps the first of each.
@@ -269,75 +270,4 @@ func (b binder) alias(a assignment, adapter string) (model, thinking string, ok 
 		return "", "", false
 	}
 	return alias.Model, alias.Thinking, true
-}
-
-// embed takes the bytes of entrypoints and skills into the plan, and holds the entrypoints to naming what
-// their stages must write.
-func (c *compiler) embed() {
-	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
-		graph := c.plan.Graphs[plane]
-		for _, name := range slices.Sorted(maps.Keys(graph.Nodes)) {
-			node := graph.Nodes[name]
-			at, subj := c.assets.at.name("graphs", graph.ID, "nodes", name), subject("graph", graph.ID)
-			if c.entrypoint(node.Entrypoint, at, subj, "nodes."+name) {
-				c.checkArtifacts(node)
-			}
-			for _, skill := range node.Skills {
-				c.skill(skill, at, subj, "nodes."+name)
-			}
-		}
-	}
-}
-
-func (c *compiler) entrypoint(name string, at place, subject, field string) bool {
-	if !strings.HasPrefix(name, "entrypoints/") || path.Ext(name) != ".md" || path.Clean(name) != name {
-		c.report.errorAt(at, subject, field, fmt.Sprintf("%q is no entrypoint", name), "an entrypoint is a .md file below entrypoints/")
-		return false
-	}
-	data, there := c.src.Files[name]
-	switch {
-	case !there:
-		c.report.errorAt(at, subject, field, fmt.Sprintf("its entrypoint %s does not exist", name), "write it, or name another one: entrypoint: \"entrypoints/…\"")
-		return false
-	case !utf8.Valid(data):
-		c.report.errorAt(place{path: name}, "", "", "the file is not UTF-8 text", "")
-		return false
-	}
-	c.plan.Assets[name], c.inputs[name] = string(data), schema.DigestOf(data)
-	return true
-}
-
-// skill takes a skill with every text file beside it.
-func (c *compiler) skill(name string, at place, subject, field string) {
-	if !strings.HasPrefix(name, "skills/") || path.Base(name) != "SKILL.md" || path.Clean(name) != name {
-		c.report.errorAt(at, subject, field, fmt.Sprintf("%q is no skill", name), "a skill is a file SKILL.md in a folder of its own below skills/")
-		return
-	}
-	if _, there := c.src.Files[name]; !there {
-		c.report.errorAt(at, subject, field, fmt.Sprintf("its skill %s does not exist", name), "write it, or name another one: skill: \"skills/…/SKILL.md\"")
-		return
-	}
-	for _, file := range slices.Sorted(maps.Keys(c.src.Files)) {
-		if !strings.HasPrefix(file, skillFolder(name)) || !IsInput(file) {
-			continue
-		}
-		data := c.src.Files[file]
-		if !utf8.Valid(data) {
-			c.report.warnAt(place{path: file}, "", "", "the file is not UTF-8 text, so stages do not get it", "")
-			continue
-		}
-		c.plan.Assets[file], c.inputs[file] = string(data), schema.DigestOf(data)
-	}
-}
-
-// checkArtifacts: a stage cannot write what its prompt never names.
-func (c *compiler) checkArtifacts(node *schema.Node) {
-	kind := c.plan.Stages[node.Stage]
-	for _, a := range kind.Writes {
-		if !a.Optional && !strings.Contains(c.plan.Assets[node.Entrypoint], a.File) {
-			c.report.errorAt(place{path: node.Entrypoint}, subject("stage kind", kind.ID), "",
-				fmt.Sprintf("the entrypoint never names %s, which the stage must write", a.File),
-				"say in it what belongs into "+a.File+", or make the artifact optional")
-		}
-	}
 }

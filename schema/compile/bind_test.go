@@ -135,11 +135,8 @@ modes: mine: model_aliases: {
 modes: mine: {
 ` + mode + "}\n",
 		"graphs/mine.cue": `package millrace
-graphs: mine: {
-	for k, v in graphs["execution.standard"] if k != "id" && k != "nodes" {(k): v}
-	nodes: graphs["execution.standard"].nodes
-	nodes: checker: {
-` + graph + "\n}\n}\n",
+graphs: mine: graphs["execution.standard"] & {nodes: checker: {
+` + graph + "\n}}\n",
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"millrace/schema"
 	"millrace/schema/compile"
+	"millrace/schema/document"
 )
 
 // ownFiles is an operator's workflow: a family, two stage kinds, a graph and a mode of their own, on a plane of
@@ -182,5 +183,22 @@ func TestOwnWorkflowRoutes(t *testing.T) {
 	}
 	if got := p.ChecksAfter("support", "answerer"); !slices.Equal(got, []string{"ANSWERED"}) {
 		t.Error(got)
+	}
+}
+
+// TestOwnFamilyIsRead: documents of the operator's family are read like ours.
+func TestOwnFamilyIsRead(t *testing.T) {
+	p := mustCompile(t, compile.Source{Files: with(ownFiles)}).Plan
+	registry, err := document.NewRegistry(p.Families)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := registry.Parse("intake/tickets/one.yaml", []byte("ticket_id: T-1\ntitle: It rattles\ndepends_on: [T-2]\n"))
+	if len(good.Docs) != 1 || len(good.Diags) > 0 || good.Docs[0].Doc.Key() != (schema.Key{Family: "ticket", ID: "T-1"}) {
+		t.Errorf("%+v", good)
+	}
+	bad := registry.Parse("intake/tickets/two.yaml", []byte("ticket_id: two\ntitle: It rattles\n"))
+	if len(bad.Docs) != 0 || !bad.Diags.HasErrors() {
+		t.Errorf("%+v", bad)
 	}
 }

@@ -30,6 +30,12 @@ const (
 	incomplete = "has no value yet"
 )
 
+const oneValue = "one field has one value, so change it where it was first written"
+
+func contradiction(here, there string, other place) string {
+	return fmt.Sprintf("is %s here and %s in %s:%d:%d", here, there, other.path, other.line, other.column)
+}
+
 // words picks, among everything CUE says of one field, what helps most.
 func words(errs []errors.Error, path []string) (message, hint string, at place) {
 	at = written(errs)
@@ -47,8 +53,12 @@ func words(errs []errors.Error, path []string) (message, hint string, at place) 
 		case strings.Contains(text, "out of bound"):
 			return outOfBound(text, at)
 		case strings.Contains(text, "mismatched types"):
+			want, got := mismatch(text, first)
+			if other := elsewhere(e); other.line > 0 {
+				return contradiction(want, got, other), oneValue, at
+			}
 			if message == "" {
-				message = mismatch(text, first)
+				message = fmt.Sprintf("%s is wanted, and %s was found", want, got)
 			}
 			pattern, isText := unquote(strings.TrimPrefix(first, "=~"))
 			switch {
@@ -63,12 +73,11 @@ func words(errs []errors.Error, path []string) (message, hint string, at place) 
 			if strings.Contains(text, "(0 and ") || strings.Contains(text, " and 0)") {
 				return "needs at least one entry", "", place{}
 			}
-			return "is a list of another length in another place", "one field has one value, so change it where it was first written", at
+			return "is a list of another length in another place", oneValue, at
 		case strings.HasPrefix(text, "conflicting values "):
 			got, want := second, first
 			if other := elsewhere(e); other.line > 0 {
-				return fmt.Sprintf("is %s here and %s in %s:%d:%d", want, got, other.path, other.line, other.column),
-					"one field has one value, so change it where it was first written", at
+				return contradiction(want, got, other), oneValue, at
 			}
 			if got != "" {
 				choices = append(choices, want)
@@ -147,31 +156,35 @@ func outOfBound(text string, at place) (string, string, place) {
 	return value + " is out of bounds", "it must be " + bound, at
 }
 
-// mismatch names the kinds of value in words.
-func mismatch(text, definition string) string {
+// mismatch names the kinds of two values in words, the definition's first.
+func mismatch(text, definition string) (want, got string) {
 	_, types, _ := strings.Cut(text, "(mismatched types ")
-	a, b, _ := strings.Cut(strings.TrimSuffix(types, ")"), " and ")
+	want, got, _ = strings.Cut(strings.TrimSuffix(types, ")"), " and ")
 	body, _, _ := strings.Cut(strings.TrimPrefix(text, "conflicting values "), " (mismatched")
-	want, got := a, b
 	if !strings.HasPrefix(body, definition) {
-		want, got = b, a
+		want, got = got, want
 	}
-	name := func(t string) string {
-		switch t {
-		case "string":
-			return "text"
-		case "bool":
-			return "true or false"
-		case "int", "float", "number":
-			return "a number"
-		case "struct":
-			return "a record"
-		case "list":
-			return "a list"
-		}
-		return t
+	return kindWords(want), kindWords(got)
+}
+
+func kindWords(kind string) string {
+	switch kind {
+	case "string":
+		return "text"
+	case "bool":
+		return "true or false"
+	case "int":
+		return "a whole number"
+	case "float":
+		return "a fraction"
+	case "number":
+		return "a number"
+	case "struct":
+		return "a record"
+	case "list":
+		return "a list"
 	}
-	return fmt.Sprintf("%s is wanted, and %s was found", name(want), name(got))
+	return kind
 }
 
 func unquote(s string) (string, bool) {
@@ -184,10 +197,9 @@ func syntaxErrors(file string, err error) schema.Diagnostics {
 	var ds schema.Diagnostics
 	for _, e := range errors.Errors(err) {
 		at := written([]errors.Error{e})
-		text, args := e.Msg()
-		if message := fmt.Sprintf(text, args...); len(args) > 0 || message == text {
-			text = message
-		} else {
+		format, args := e.Msg()
+		text := fmt.Sprintf(format, args...)
+		if text == "" {
 			text, at = unwrapped(e.Error(), at)
 		}
 		if at.path == "" {
@@ -201,6 +213,7 @@ func syntaxErrors(file string, err error) schema.Diagnostics {
 // located is how a reader of another encoding says where it stopped.
 var located = regexp.MustCompile(`^[^:]*:([0-9]+): (.*)$`)
 
+// unwrapped takes apart the words of a reader that has no place of its own.
 func unwrapped(text string, at place) (string, place) {
 	if m := located.FindStringSubmatch(text); m != nil {
 		at.line, _ = strconv.Atoi(m[1]) // digits only

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"path"
+	"regexp"
 	"slices"
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/ast"
 	"cuelang.org/go/cue/build"
 	"cuelang.org/go/cue/cuecontext"
-	"cuelang.org/go/cue/format"
 	"cuelang.org/go/cue/parser"
 
 	"millrace/schema"
@@ -25,52 +24,6 @@ const (
 
 // The maps that workflow files add to, and the definition of an entry of each.
 var sections = map[string]string{"stages": "#StageKind", "graphs": "#Graph", "modes": "#Mode", "families": "#Family"}
-
-// A Mode is a choice of graphs and of who runs their stages.
-type Mode struct {
-	ID          string                         `json:"id"`
-	Description string                         `json:"description,omitempty"`
-	Aliases     []string                       `json:"aliases,omitempty"`
-	Graphs      map[string]string              `json:"graphs"` // by plane
-	Runner      string                         `json:"runner,omitempty"`
-	Runners     map[string]schema.RunnerConfig `json:"runners,omitempty"`
-	Stages      map[string]ModeStage           `json:"stages,omitempty"`
-	Models      map[string]schema.ModelAlias   `json:"model_aliases,omitempty"`
-	Assignment  schema.ModelAssignment         `json:"model_assignment,omitzero"`
-	Lanes       map[string]int                 `json:"lanes,omitempty"`
-	Exclusive   [][]string                     `json:"exclusive"`
-	PlaneOrder  []string                       `json:"plane_order"`
-}
-
-// A ModeStage overrides one stage kind within a mode.
-type ModeStage struct {
-	Entrypoint string   `json:"entrypoint,omitempty"`
-	Skills     []string `json:"skills,omitempty"`
-	Runner     string   `json:"runner,omitempty"`
-	Model      Choice   `json:"model,omitzero"`
-	Thinking   Choice   `json:"thinking_level,omitzero"`
-	Permission string   `json:"permission,omitempty"`
-}
-
-// A Choice is text that may also be null: the adapter's default, whatever weaker sources say.
-type Choice struct {
-	Made bool
-	Text string
-}
-
-// UnmarshalJSON reads text or null.
-func (c *Choice) UnmarshalJSON(data []byte) error {
-	c.Made = true
-	return json.Unmarshal(data, &c.Text) // null leaves it empty
-}
-
-// MarshalJSON writes text or null.
-func (c Choice) MarshalJSON() ([]byte, error) {
-	if c.Text == "" {
-		return []byte("null"), nil
-	}
-	return json.Marshal(c.Text)
-}
 
 // workflow is the unified package of all workflow files.
 type workflow struct {
@@ -179,10 +132,17 @@ func (w *workflow) lookup(path ...string) cue.Value {
 	return w.value.LookupPath(cue.MakePath(sels...))
 }
 
+// entryName is what any entry may be called; definitions ask for less where it becomes part of a path.
+var entryName = regexp.MustCompile(`^[a-z][a-z0-9_.-]*$`)
+
 // entry checks one entry of a section and reads it into a Go value; it reports whether it could.
 func (w *workflow) entry(section, kind, id string, into any, r *report) bool {
 	v := w.lookup(section, id)
 	sub := subtree{v, w.value.LookupPath(cue.ParsePath(sections[section])), []string{section, id}, w.at, subject(kind, id)}
+	if !entryName.MatchString(id) {
+		r.errorAt(w.at.name(section, id), sub.subject, "", "cannot be called so", wants[entryName.String()])
+		return false
+	}
 	if ds := sub.explain(); len(ds) > 0 {
 		r.add(ds...)
 		return false
@@ -199,51 +159,6 @@ func (w *workflow) decode(v cue.Value, into any, sub subtree, r *report) bool {
 		r.errorAt(w.at.name(sub.root...), sub.subject, "", "cannot be read: "+err.Error(), "")
 	}
 	return err == nil
-}
-
-// families reads every family: intake needs those that no graph uses as well.
-func (w *workflow) families(r *report) map[string]*schema.Family {
-	all := map[string]*schema.Family{}
-	for _, id := range w.ids("families") {
-		f := new(schema.Family)
-		if w.entry("families", "family", id, f, r) {
-			f.Source = w.definition(f.Definition)
-			all[id] = f
-		}
-	}
-	return all
-}
-
-// definition is the CUE text of a definition that a workflow file brings, with the other definitions of that
-// file, which it may need; "" when no file brings it, because it is built in.
-func (w *workflow) definition(name string) string {
-	for _, f := range w.syntax {
-		var decls []ast.Decl
-		found := false
-		for _, decl := range f.Decls {
-			field, ok := decl.(*ast.Field)
-			if !ok {
-				if _, isImport := decl.(*ast.ImportDecl); isImport {
-					decls = append(decls, decl)
-				}
-				continue
-			}
-			label, _, err := ast.LabelName(field.Label)
-			if err != nil || label[0] != '#' && label[0] != '_' {
-				continue
-			}
-			found = found || label == name
-			decls = append(decls, decl)
-		}
-		if !found {
-			continue
-		}
-		text, err := format.Node(&ast.File{Decls: decls})
-		if err == nil {
-			return string(text)
-		}
-	}
-	return ""
 }
 
 // kind reads a stage kind.
@@ -277,6 +192,7 @@ func (w *workflow) graph(id string, r *report) *schema.Graph {
 		return nil
 	}
 	graph, whole := raw.Graph, true
+	graph.ID = id
 	edge := func(path ...string) *schema.Edge {
 		e := w.edge(id, append([]string{"graphs", id}, path...), r)
 		whole = whole && e != nil
@@ -332,68 +248,3 @@ func (w *workflow) edge(graph string, path []string, r *report) *schema.Edge {
 	}
 	return e
 }
-
-// mode reads a mode.
-func (w *workflow) mode(id string, r *report) *Mode {
-	m := new(Mode)
-	if !w.entry("modes", "mode", id, m, r) {
-		return nil
-	}
-	return m
-}
-
-// modeID finds a mode by its id or an alias.
-func (w *workflow) modeID(name string) string {
-	if w.has("modes", name) {
-		return name
-	}
-	for _, id := range w.ids("modes") {
-		if slices.Contains(w.aliases(id), name) {
-			return id
-		}
-	}
-	return ""
-}
-
-func (w *workflow) aliases(mode string) []string {
-	var aliases []string
-	if err := w.lookup("modes", mode, "aliases").Decode(&aliases); err != nil {
-		return nil // none, or reported with the mode
-	}
-	return aliases
-}
-
-func (w *workflow) modeNames() []string {
-	names := w.ids("modes")
-	for _, id := range w.ids("modes") {
-		names = append(names, w.aliases(id)...)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// Modes reads every mode of a workspace, by id, for people to choose from.
-func Modes(files map[string][]byte) ([]*Mode, schema.Diagnostics) {
-	var r report
-	assets := map[string][]byte{}
-	for name, data := range files {
-		if IsInput(name) && isAsset(name) {
-			assets[name] = data
-		}
-	}
-	w, ds := loadWorkflow(assets)
-	r.add(ds...)
-	if w == nil {
-		return nil, r.sorted()
-	}
-	var modes []*Mode
-	for _, id := range w.ids("modes") {
-		if m := w.mode(id, &r); m != nil {
-			modes = append(modes, m)
-		}
-	}
-	return modes, r.sorted()
-}
-
-// skillFolder is where the files of a skill lie.
-func skillFolder(skill string) string { return path.Dir(skill) + "/" }

@@ -11,6 +11,7 @@ import (
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/cue/errors"
 
 	"millrace/schema"
 )
@@ -148,6 +149,9 @@ func (r *Registry) builtin() error {
 // bring adds a family whose definition stands in v.
 func (r *Registry) bring(v cue.Value, f *schema.Family) error {
 	if err := v.Validate(); err != nil {
+		if at := errors.Positions(err); len(at) > 0 {
+			return fmt.Errorf("compile definition of family %s: %s: %w", f.ID, at[0], err)
+		}
 		return fmt.Errorf("compile definition of family %s: %w", f.ID, err)
 	}
 	k := &kind{name: f.ID, id: f.IDField, intake: f.Intake, extension: f.Extension, definition: f.Definition}

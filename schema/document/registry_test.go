@@ -87,7 +87,7 @@ func TestFamilyOfABuiltInDefinition(t *testing.T) {
 func TestFamiliesThatCannotBe(t *testing.T) {
 	tests := map[string]struct{ source, want string }{
 		"broken":     {"#Ticket: {", "compile definition of family ticket"},
-		"unknown":    {"#Ticket: {ticket_id!: #Nothing}", "reference \"#Nothing\" not found"},
+		"unknown":    {"#Ticket: {ticket_id!: #Nothing}", "families/ticket.cue:1:23: #Ticket.ticket_id: reference \"#Nothing\" not found"},
 		"absent":     {"#Other: {ticket_id!: #ID}", "there is no #Ticket"},
 		"no struct":  {"#Ticket: string", "is no struct"},
 		"no id":      {"#Ticket: {title!: #Line}", "has no field ticket_id"},

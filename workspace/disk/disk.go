@@ -34,11 +34,11 @@ type FS interface {
 type File interface {
 	io.ReaderAt
 	io.WriterAt
+	io.Closer
 	Stat() (fs.FileInfo, error)
 	Truncate(size int64) error
 	Sync() error
 	Datasync() error // contents and size, not times
-	Close() error
 }
 
 // ErrNotRegular says that a path is a link, folder, pipe or device where a file was expected.

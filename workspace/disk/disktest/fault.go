@@ -34,8 +34,8 @@ func (o Op) Mutates() bool {
 // A Fault decides about each operation, counted from 0, before it is made: nil lets it pass.
 type Fault func(n int, op Op) error
 
-// Partly, wrapped in a Fault's error, lets half of a write happen first.
-var Partly = errors.New("half of it was done")
+// ErrPartly lets half of a write happen first when a Fault's error wraps it.
+var ErrPartly = errors.New("half of it was done")
 
 // FailAt fails the n-th operation with an error.
 func FailAt(n int, err error) Fault {
@@ -56,7 +56,7 @@ func FullFrom(n int) Fault {
 		}
 		switch op.Name {
 		case "WriteAt":
-			return fmt.Errorf("%w: %w", syscall.ENOSPC, Partly)
+			return fmt.Errorf("%w: %w", syscall.ENOSPC, ErrPartly)
 		case "Mkdir", "Create":
 			return syscall.ENOSPC
 		}
@@ -76,7 +76,7 @@ func KillAt(n int, half bool) Fault {
 			return nil
 		}
 		if half && op.Name == "WriteAt" {
-			return fmt.Errorf("%w: %w", errKill, Partly)
+			return fmt.Errorf("%w: %w", errKill, ErrPartly)
 		}
 		return errKill
 	}
@@ -216,7 +216,7 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (n int, err error) {
 
 func (f *faultyFile) WriteAt(p []byte, off int64) (n int, err error) {
 	if err := f.fs.before(Op{"WriteAt", f.path}); err != nil {
-		if errors.Is(err, Partly) {
+		if errors.Is(err, ErrPartly) {
 			n, _ = f.File.WriteAt(p[:len(p)/2], off)
 		}
 		if errors.Is(err, errKill) {

@@ -32,15 +32,15 @@ const (
 	kept fate = iota
 	lost
 	half  // of a write: its first half
-	zeros // of a write: its size, not its bytes
+	zeros // of a write: its size, with zeros where there was nothing before
 )
 
 var fates = map[fate]string{lost: "lost", half: "half", zeros: "zeros"}
 
 // Crashes gives the folders that may be found after power cuts between all recorded changes: for
-// each moment every combination of unsynced changes when there are at most limit of them, else the
-// plain ones (all kept, all lost, one kept, one lost) and seeded random ones up to limit. Folders that
-// were given before are left out, unless a sync lies between.
+// each moment every combination of unsynced changes when there are at most limit of them, else
+// all kept, all lost, and a seeded choice of the others: one lost, one kept, any. Folders that were
+// given before are left out, unless a sync lies between.
 func (r *Recorder) Crashes(limit int, seed uint64) iter.Seq[*Crash] {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	return func(yield func(*Crash) bool) {
@@ -108,6 +108,8 @@ func choices(events []event, pending []int, limit int, rng *rand.Rand) iter.Seq[
 			only[i] = kept
 			plain = append(plain, only)
 		}
+		rng.Shuffle(len(plain)-2, func(i, j int) { plain[i+2], plain[j+2] = plain[j+2], plain[i+2] })
+		plain = plain[:max(2, min(limit, len(plain)))]
 		for len(plain) < limit {
 			random := make([]fate, len(pending))
 			for i := range random {
@@ -209,15 +211,17 @@ func (e *event) make(f fate, names map[*node]map[string]*node, files map[*node][
 		files[e.file] = resized(files[e.file], e.size)
 		return
 	}
-	data := e.data
+	before := files[e.file]
+	whole := resized(before, max(int64(len(before)), e.off+int64(len(e.data))))
 	switch f {
+	case zeros: // blocks that were there keep what they held
 	case half:
-		data = data[:len(data)/2]
-	case zeros:
-		data = make([]byte, len(data))
+		n := len(e.data) / 2
+		whole = resized(before, max(int64(len(before)), e.off+int64(n)))
+		copy(whole[e.off:], e.data[:n])
+	default:
+		copy(whole[e.off:], e.data)
 	}
-	whole := resized(files[e.file], max(int64(len(files[e.file])), e.off+int64(len(data))))
-	copy(whole[e.off:], data)
 	files[e.file] = whole
 }
 

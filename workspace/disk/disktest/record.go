@@ -14,7 +14,7 @@ import (
 // A Recorder is a disk that remembers every change made through it, and what has been synced.
 //
 // The model is stricter than most file systems: until a file is synced each write to it may be
-// there, be missing, be there by half, or have left zeros; until a folder is synced each name in it
+// there, be missing, be there by half, or have left zeros where the file was shorter before; until a folder is synced each name in it
 // may be as before or after each single operation, in any combination. Only a rename is one thing:
 // both its names change or neither. SyncDir of either folder makes a rename durable.
 type Recorder struct {

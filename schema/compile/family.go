@@ -1,0 +1,76 @@
+package compile
+
+import (
+	"fmt"
+	"strings"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/format"
+
+	"millrace/schema"
+	"millrace/schema/document"
+)
+
+// families reads every family: intake needs those that no graph uses as well.
+func (w *workflow) families(r *report) map[string]*schema.Family {
+	all := map[string]*schema.Family{}
+	for _, id := range w.ids("families") {
+		f := new(schema.Family)
+		if w.entry("families", "family", id, f, r) {
+			f.Source = w.definition(f.Definition)
+			w.checkDefinition(f, r)
+			all[id] = f
+		}
+	}
+	return all
+}
+
+// checkDefinition: a family whose documents nobody could read would take all intake down with it.
+func (w *workflow) checkDefinition(f *schema.Family, r *report) {
+	at, subj := w.at.value("families", f.ID, "definition"), subject("family", f.ID)
+	if !w.value.LookupPath(cue.ParsePath(f.Definition)).Exists() {
+		r.errorAt(at, subj, "definition", fmt.Sprintf("there is no definition %s", f.Definition),
+			"write it into the family's file, like "+f.Definition+": {"+f.IDField+"!: #ID, title!: #Line}")
+		return
+	}
+	if f.Source == "" {
+		return
+	}
+	if _, err := document.NewRegistry(map[string]*schema.Family{f.ID: f}); err != nil {
+		why := strings.TrimPrefix(err.Error(), "compile definition of family "+f.ID+": ")
+		r.errorAt(at, subj, "definition", why, "a definition lists the fields of its documents, "+f.IDField+" among them")
+	}
+}
+
+// definition is the CUE text of a definition that a workflow file brings, with the other definitions of that
+// file, which it may need; "" when no file brings it, because it is built in.
+func (w *workflow) definition(name string) string {
+	for _, f := range w.syntax {
+		var decls []ast.Decl
+		found := false
+		for _, decl := range f.Decls {
+			field, ok := decl.(*ast.Field)
+			if !ok {
+				if _, isImport := decl.(*ast.ImportDecl); isImport {
+					decls = append(decls, decl)
+				}
+				continue
+			}
+			label, _, err := ast.LabelName(field.Label)
+			if err != nil || label[0] != '#' && label[0] != '_' {
+				continue
+			}
+			found = found || label == name
+			decls = append(decls, decl)
+		}
+		if !found {
+			continue
+		}
+		text, err := format.Node(&ast.File{Decls: decls})
+		if err == nil {
+			return string(text)
+		}
+	}
+	return ""
+}
