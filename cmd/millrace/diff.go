@@ -53,7 +53,7 @@ func newCmdDiff(f *factory, runF func(*cobra.Command, *diffOptions) error) *cobr
 			"Exit code 0: nothing; 1: something; 3: some declarations are invalid.",
 		Example: "  millrace diff\n  millrace diff --ref origin/main -o markdown",
 	}
-	o.out.flag(cmd, "text", "json", "yaml", "markdown")
+	o.out.flag(cmd, "text", "wide", "json", "yaml", "markdown")
 	cmd.Flags().StringVar(&o.ref, "ref", "", "take declarations and workflow files as of this git revision")
 	return leaf(cmd, o, runF, runDiff)
 }
@@ -82,7 +82,7 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 	if o.out.Value == "markdown" {
 		_, err = io.WriteString(o.f.io.Out, d.markdown())
 	} else {
-		err = o.f.io.Print(o.out.Value, reportOf(d, func() { d.print(o.f) }))
+		err = o.f.io.Print(o.out.Value, term.Report{Data: d, Text: func(wide bool) { d.print(o.f, wide) }})
 	}
 	switch {
 	case err != nil:
@@ -172,7 +172,7 @@ func (d *diffShape) finish(v *workspace.View) *diffShape {
 }
 
 func (d *diffShape) table() *term.Table {
-	t := term.NewTable("ACTION", "ITEM", "PATH", "DETAIL")
+	t := term.NewTable("ACTION", "ITEM", "+PATH", "DETAIL")
 	for _, c := range d.Changes {
 		style := map[string]term.Style{"admit": term.Green, "replace": term.Yellow, "cancel": term.Red, "prune": term.Red}[c.Action]
 		t.Row(term.Cell{Text: c.Action, Style: style}, c.Item.String(), c.Path, c.Detail)
@@ -180,8 +180,8 @@ func (d *diffShape) table() *term.Table {
 	return t
 }
 
-func (d *diffShape) print(f *factory) {
-	d.table().Print(f.io, false)
+func (d *diffShape) print(f *factory, wide bool) {
+	d.table().Print(f.io, wide)
 	section(f.io, "REJECTED", d.Rejected)
 	if len(d.Held) > 0 {
 		f.say("%d declarations older than the workspace are held; 'millrace queue admit' releases them", len(d.Held))

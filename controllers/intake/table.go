@@ -175,7 +175,7 @@ func (t *table) edited(a Action, it *schema.Item) Action {
 		}
 		return do(a, Defer, "edited while active: the edit waits until it leaves active")
 	case schema.Ended(it.State) && (it.State != schema.StateCancelled || it.EndedBy != byPrune):
-		return show(a, Outdated, fmt.Sprintf("edited after it was %s; nothing reruns; millrace queue reopen %s does", it.State, it.ID))
+		return show(a, Outdated, fmt.Sprintf("edited after it was %s; nothing reruns; declare it under another id to do it again", it.State))
 	}
 	if it.State == schema.StateBlocked {
 		if s, suspected := t.suspect(a); suspected {
@@ -245,7 +245,7 @@ func refusal(d *schema.Document) string {
 func (t *table) placed(a Action) (Action, bool) {
 	fam := t.v.Family(a.Key.Family)
 	if fam == nil {
-		return hold(a, fmt.Sprintf("no family %q is known; millrace modes show lists them", a.Key.Family)), false
+		return hold(a, fmt.Sprintf("no family %q is known; families are defined below families/", a.Key.Family)), false
 	}
 	for _, s := range []string{schema.StateQueue, schema.StateCancelled} {
 		if fam.Folders[s] == "" {

@@ -133,7 +133,7 @@ func TestEdited(t *testing.T) {
 		w.put("a", schema.StateDone)
 		w.reconcile()
 		w.want("a", schema.StateDone, 1)
-		w.orders("a", Outdated, "queue reopen a")
+		w.orders("a", Outdated, "under another id")
 	})
 	t.Run("active, then blocked", func(t *testing.T) {
 		w := admitted(t, schema.StateActive)
