@@ -94,7 +94,7 @@ func (g *game) settle(ticks int) {
 		Workspace: g.w, Observers: g.o, MaxTicks: ticks, Until: reconcile.Idle,
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: g.w.Dir, Start: g.finishStage},
-		Notice: func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
+		Notice:      func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
 	})
 	if err != nil {
 		g.t.Fatal(err)
