@@ -67,6 +67,7 @@ type loop struct {
 	rep     Report
 	conds   *conditions
 	rest    rest      // of the last fixpoint
+	resumed bool      // when the last round began, requests were in flight
 	command bool      // conditions end it
 	dirty   int       // records since the last checkpoint
 	worked  time.Time // when the last of them was committed
@@ -160,22 +161,24 @@ func (l *loop) turn(ctx context.Context) (done bool, err error) {
 
 // tick waits out settle timers, then reaches the fixpoint, once, with the controllers that begin work;
 // waits for the stages that are in flight then; applies their results and chooses what follows; starts
-// nothing more. So the state after n ticks does not depend on how many processes they were spread over.
+// nothing more. Stages that are in flight when it begins are of a tick that was killed: it only ends
+// that one. So the state after n ticks does not depend on how many processes they were spread over.
 func (l *loop) tick(ctx context.Context) (done bool, err error) {
 	if err := l.round(ctx, false); err != nil {
 		return false, err
 	}
+	resumed := l.resumed
 	for !l.rest.stop && (l.rest.settling || !l.rest.settles.IsZero()) {
 		if err := l.again(ctx, false); err != nil {
 			return false, err
 		}
 	}
-	if !l.rest.stop {
+	if !l.rest.stop && !resumed {
 		if err := l.round(ctx, true); err != nil {
 			return false, err
 		}
 	}
-	busy := len(l.rest.inFlight) > 0
+	busy := resumed || len(l.rest.inFlight) > 0
 	for !l.rest.stop && len(l.rest.inFlight) > 0 {
 		if err := l.again(ctx, false); err != nil {
 			return false, err

@@ -161,28 +161,33 @@ func TestControllersAreAskedInOrderFromTheFirst(t *testing.T) {
 func TestIdleIsSilent(t *testing.T) {
 	s := newSite(t)
 	o := s.options(pause("one"), silent("two"))
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-	defer cancel()
-	files := func() map[string]time.Time { return mtimes(t, s.w.Dir) }
-	var early map[string]time.Time
-	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	committed := make(chan time.Time, 1)
+	o.Started = func(*workspace.Record) { committed <- time.Now() }
+	var rep reconcile.Report
+	done := make(chan error)
 	go func() {
-		defer close(done)
-		time.Sleep(2500 * time.Millisecond) // the checkpoint has been made by then
-		early = files()
+		var err error
+		rep, err = reconcile.Run(ctx, o)
+		done <- err
 	}()
-	rep, err := reconcile.Run(ctx, o)
-	<-done
-	if !errors.Is(err, context.DeadlineExceeded) {
+	files := func() map[string]time.Time { return mtimes(t, s.w.Dir) }
+	worked := <-committed
+	waitFor(t, func() bool { return files()[filepath.Join(s.w.Dir, workspace.Checkpoint)].After(worked) })
+	early := files()
+	time.Sleep(2 * time.Second)
+	late := files()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	if rep.Commits != 1 {
 		t.Errorf("%d commits", rep.Commits)
 	}
 	if rep.Wakes > 8 {
-		t.Errorf("woke %d times in four seconds", rep.Wakes)
+		t.Errorf("woke %d times", rep.Wakes)
 	}
-	for p, at := range files() {
+	for p, at := range late {
 		if !at.Equal(early[p]) {
 			t.Errorf("%s was written while idle", p)
 		}

@@ -30,6 +30,8 @@ type step struct {
 	asks []workspace.Query
 	stop bool // the mutation, once committed, ends the loop
 	mark marks
+
+	flying bool // requests were in flight when it was taken
 }
 
 // A PanicError is a defect of a controller.
@@ -52,8 +54,11 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 	}
 	defer l.Observers.Forget()
 	br := newBreaker()
-	for tries := 0; ; tries++ {
+	for tries, first := 0, true; ; tries++ {
 		st, rec, err := l.step(ctx, br, starting)
+		if first && err == nil {
+			l.resumed, first = st.flying, false
+		}
 		switch {
 		case errors.Is(err, workspace.ErrMoved):
 			br.forget()
@@ -107,6 +112,7 @@ func (l *loop) step(ctx context.Context, br *breaker, starting bool) (step, *wor
 	rec, err := l.Workspace.Transact(ctx, func(s *workspace.State) (*workspace.Mutation, error) {
 		st = step{} // decided anew when the transaction is
 		v := l.Observers.View(s)
+		st.flying = len(inFlight(v)) > 0
 		if v.Control.Stop != nil && v.Control.Stop.Daemon == v.Daemon {
 			starting = false
 		}

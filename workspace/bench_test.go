@@ -12,7 +12,7 @@ import (
 // filled makes a workspace with n queued items, each with what a real one carries.
 func filled(tb testing.TB, n int) *Workspace {
 	tb.Helper()
-	project := scratch(tb)
+	project := tempWorkspace(tb)
 	w, _, err := create(project, func(dir string) (disk.FS, error) {
 		d, err := disk.OpenRoot(dir)
 		return disktest.NoSync(d), err

@@ -157,7 +157,7 @@ const boot1, boot2 = "boot-1", "boot-2"
 // prepared makes a project in which a kind of mutation can be made.
 func (k crashKind) prepared(t testing.TB) (project string) {
 	t.Helper()
-	project = scratch(t)
+	project = tempWorkspace(t)
 	w, _, err := create(project, func(dir string) (disk.FS, error) {
 		d, err := disk.OpenRoot(dir)
 		return disktest.NoSync(d), err
@@ -198,7 +198,7 @@ func rewriteRoll(t testing.TB, project string) {
 
 func clone(t testing.TB, project string) string {
 	t.Helper()
-	to := scratch(t)
+	to := tempWorkspace(t)
 	if err := os.CopyFS(to, os.DirFS(project)); err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +488,7 @@ func TestPowerCutAtEveryChange(t *testing.T) {
 			n, returned := 0, rec.Events()
 			for crash := range rec.Crashes(limit, 1) {
 				n++
-				dir := filepath.Join(scratch(t), "p")
+				dir := filepath.Join(tempWorkspace(t), "p")
 				if err := crash.Write(filepath.Join(dir, Folder)); err != nil {
 					t.Fatal(err)
 				}

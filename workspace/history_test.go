@@ -82,7 +82,7 @@ func TestPowerCutOverAHistory(t *testing.T) {
 			}
 			n := 0
 			for crash := range rec.Crashes(limit, 7) {
-				dir := filepath.Join(scratch(t), "p")
+				dir := filepath.Join(tempWorkspace(t), "p")
 				if err := crash.Write(filepath.Join(dir, Folder)); err != nil {
 					t.Fatal(err)
 				}
@@ -142,7 +142,7 @@ func TestInterruptedRepairIsRepeated(t *testing.T) {
 // interruptRepair lets the repair fail, and the power go again, at each of its operations.
 func interruptRepair(t *testing.T, c *disktest.Crash, worlds []world) {
 	t.Helper()
-	image := filepath.Join(scratch(t), "image")
+	image := filepath.Join(tempWorkspace(t), "image")
 	if err := c.Write(filepath.Join(image, Folder)); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func interruptRepair(t *testing.T, c *disktest.Crash, worlds []world) {
 			if again.At < rec.Events() {
 				continue // earlier moments were those of earlier faults
 			}
-			dir := filepath.Join(scratch(t), "p")
+			dir := filepath.Join(tempWorkspace(t), "p")
 			if err := again.Write(filepath.Join(dir, Folder)); err != nil {
 				t.Fatal(err)
 			}

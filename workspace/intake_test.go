@@ -26,7 +26,10 @@ func TestFileThatDoesNotParseKeepsItsItems(t *testing.T) {
 		"binary":            "\x00\xff",
 	} {
 		x.drop("intake/ab.yaml", text)
-		x.until(what, rejected("intake/ab.yaml"))
+		x.until(what, func(v *View) bool { // the rejection of these bytes, not of those before
+			f := v.Intake.Files["intake/ab.yaml"]
+			return rejected("intake/ab.yaml")(v) && f.Digest == schema.DigestOf([]byte(text))
+		})
 		x.round(func(v *View) *Mutation {
 			if len(v.Intake.Unreconciled) > 0 {
 				t.Errorf("%s: unreconciled %v", what, v.Intake.Unreconciled)
@@ -91,7 +94,7 @@ func TestValidatedBytesAreNotValidatedAgain(t *testing.T) {
 	x.settle()
 	parses := x.o.intake.parses
 	x.drop("intake/f3.md", taskDoc("f3")) // the same bytes in another file
-	x.o.rescan = time.Now()
+	x.o.scanned = time.Time{}
 	x.o.watch.lose()
 	x.settle()
 	if n := x.o.intake.parses; n != parses || parses != 20 {

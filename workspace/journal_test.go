@@ -42,7 +42,7 @@ func TestJournalIsReadableWithPlainTools(t *testing.T) {
 }
 
 func TestTornTailOfEveryLengthIsCut(t *testing.T) {
-	project := scratch(t)
+	project := tempWorkspace(t)
 	w, _, err := Create(project)
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestNewerStateIsRefusedBeforeItIsAppended(t *testing.T) {
 func counted(t *testing.T) (*Workspace, *disktest.Faulty) {
 	t.Helper()
 	var f *disktest.Faulty
-	w, _, err := create(scratch(t), func(dir string) (disk.FS, error) {
+	w, _, err := create(tempWorkspace(t), func(dir string) (disk.FS, error) {
 		d, err := disk.OpenRoot(dir)
 		f = disktest.NewFaulty(d, nil)
 		return f, err

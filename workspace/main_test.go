@@ -20,9 +20,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// scratch is a temporary folder in memory where there is such a thing: the crash matrix makes tens of
+// tempWorkspace is a temporary folder in memory where there is such a thing: the crash matrix makes tens of
 // thousands of files, and none of them has to outlive the test.
-func scratch(t testing.TB) string {
+func tempWorkspace(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "millrace-test-*")
 	if err != nil {

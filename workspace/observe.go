@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ type Observers struct {
 	state    *State // that the last view was made of
 	hold     map[schema.Key]bool
 	rescans  int
-	rescan   time.Time // when the next is due
+	scanned  time.Time // when everything was last compared
 	again    bool      // a view left questions
 	resort   bool      // the lifecycle folders are others than before
 }
@@ -151,7 +152,7 @@ func (o *Observers) Next() time.Time {
 		sooner(now)
 	}
 	if o.opt.Watch {
-		sooner(o.rescan)
+		sooner(o.rescan())
 		if o.git.waited(len(o.intake.seen.Unreconciled) > 0) {
 			sooner(now.Add(gitPatience))
 		}
@@ -168,9 +169,9 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.again = false
-	l := pass{now: time.Now(), settle: time.Duration(o.inputs.config.Runtime.Settle)}
+	l := pass{now: time.Now(), settle: cmp.Or(time.Duration(o.inputs.config.Runtime.Settle), restLeased)}
 	var names []string
-	whole := o.watch == nil || !l.now.Before(o.rescan)
+	whole := o.watch == nil || !l.now.Before(o.rescan())
 	if o.watch != nil {
 		var lost bool
 		names, lost, l.arrivals = o.watch.take()
@@ -197,9 +198,14 @@ func (o *Observers) Refresh(ctx context.Context) error {
 		o.asked[q] = o.answer(q)
 	}
 	if whole {
-		o.rescan = time.Now().Add(max(time.Duration(o.inputs.config.Runtime.Rescan), time.Second))
+		o.scanned = time.Now()
 	}
 	return nil
+}
+
+// rescan is when everything is due to be compared again.
+func (o *Observers) rescan() time.Time {
+	return o.scanned.Add(max(time.Duration(o.inputs.config.Runtime.Rescan), time.Second))
 }
 
 // refreshInputs looks at configuration and assets, and compiles.

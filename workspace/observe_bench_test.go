@@ -73,7 +73,7 @@ func BenchmarkObserve(b *testing.B) {
 	w, o := crowded(b, 10000)
 	rescan := func(b *testing.B, thorough int) {
 		for b.Loop() {
-			o.rescan, o.rescans = time.Time{}, thorough
+			o.scanned, o.rescans = time.Time{}, thorough
 			if err := o.Refresh(b.Context()); err != nil {
 				b.Fatal(err)
 			}

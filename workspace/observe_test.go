@@ -40,7 +40,7 @@ type watched struct {
 
 func observe(t *testing.T, opt ObserveOptions) *watched {
 	t.Helper()
-	project := scratch(t)
+	project := tempWorkspace(t)
 	if _, err := Init(project, InitOptions{}); err != nil {
 		t.Fatal(err)
 	}

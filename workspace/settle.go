@@ -12,11 +12,13 @@ import (
 	"millrace/schema"
 )
 
-// How long a file must rest where the kernel cannot say whether it is still open for writing, and
-// how long a name that only appeared, without a write, waits for the write that would follow.
+// How long a file must rest when the configuration does not say: where the kernel tells whether it is
+// still open for writing, and where it does not. A name that only appeared waits as long as the write
+// takes to be told that would follow if it was not renamed in.
 const (
+	restLeased   = 25 * time.Millisecond
 	restUnleased = 500 * time.Millisecond
-	restArrived  = 3 * time.Millisecond
+	restArrived  = 8 * time.Millisecond
 )
 
 // A stamp is what stat says of a file. Because a file is read only after it has rested, equal stamps
@@ -38,8 +40,8 @@ type arrival struct {
 // rested decides whether a file has been left alone long enough to be read, and if not, when to look
 // again. since is when this stamp was first seen.
 func rested(st stamp, since, now time.Time, settle time.Duration, how arrival) (bool, time.Time) {
-	due := since.Add(settle)
-	if last := time.Unix(0, st.Mtime); last.Before(now) {
+	due, last := since.Add(settle), time.Unix(0, st.Mtime)
+	if last.Before(now) {
 		if quiet := last.Add(settle); quiet.Before(due) {
 			due = quiet
 		}
@@ -48,7 +50,7 @@ func rested(st stamp, since, now time.Time, settle time.Duration, how arrival) (
 	if st.Ctime > st.Mtime {
 		due = now
 	}
-	if !how.at.IsZero() && !how.written {
+	if how.at.After(last) && !how.written {
 		if quiet := how.at.Add(restArrived); quiet.Before(due) {
 			due = quiet
 		}

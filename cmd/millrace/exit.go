@@ -103,8 +103,7 @@ func exitCode(err error) (code int, hint string) {
 // report prints an error as people read it and returns the exit code.
 func report(f *factory, err error) int {
 	if err != nil && !f.ran {
-		var known *failure
-		if !errors.As(err, &known) {
+		if _, known := errors.AsType[*failure](err); !known {
 			err = usage("'millrace help' lists the commands, 'millrace COMMAND --help' what one takes", "%w", err)
 		}
 	}

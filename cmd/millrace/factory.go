@@ -128,7 +128,11 @@ func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *worksp
 	}
 }
 
+// settling reports whether something was written so lately that it has not been read, or compiled.
 func settling(v *workspace.View) bool {
+	if !v.Compiled.Ready {
+		return true
+	}
 	for _, f := range v.Intake.Files {
 		if f.Settling {
 			return true

@@ -161,6 +161,9 @@ func (s *declarationShape) judge(v *workspace.View, d workspace.Declared, a inta
 	if it != nil {
 		s.State = it.State
 	}
+	if it == nil && a.Do == intake.Nothing {
+		a = intake.Decide(v, d.Key) // what is held is not walked: it waits for a person
+	}
 	s.Why = a.Why
 	switch a.Do {
 	case intake.Reject:

@@ -47,6 +47,9 @@ var said = map[string]string{
 	workspace.EvDeclined:      "outbox document declined",
 }
 
+// Untold is the type of the event that stands for a record without one.
+const Untold = "record"
+
 // Words says an event in words, without its item, stage and time.
 func Words(e workspace.Event) string {
 	if e.Type == workspace.EvFinished {
@@ -57,7 +60,7 @@ func Words(e workspace.Event) string {
 		what = strings.ReplaceAll(e.Type[strings.LastIndexByte(e.Type, '.')+1:], "_", " ")
 	}
 	switch e.Type {
-	case workspace.EvPlan:
+	case workspace.EvPlan, Untold:
 		return term.OneLine(e.Message)
 	case workspace.EvAdmitted:
 		if e.Message != "" {
