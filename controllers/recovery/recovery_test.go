@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"millrace/controllers/control"
 	"millrace/controllers/controllertest"
 	"millrace/controllers/dispatch"
 	"millrace/controllers/recovery"
 	"millrace/controllers/result"
+	"millrace/reconcile"
 	"millrace/schema"
 	"millrace/workspace"
 )
@@ -341,6 +343,7 @@ func TestInconsistenciesAreRepaired(t *testing.T) {
 
 func TestANewRunnerTakesOverWhatNeverBegan(t *testing.T) {
 	o := started(t)
+	o.Controllers = append([]reconcile.Controller{control.New()}, o.Controllers...)
 	first := o.Run().ID
 	o.Play(schema.FailRunnerNotFound)
 	if w := o.Seen.Control.Runners["fake"]; !w.Stalled || o.Run().State != schema.RunParked {
@@ -352,7 +355,7 @@ func TestANewRunnerTakesOverWhatNeverBegan(t *testing.T) {
 	if r == nil || r.ID == first || r.Request == "" || r.Plan != o.Digest() {
 		t.Fatalf("run is %+v after %q", r, whys)
 	}
-	if len(o.Seen.Control.Runners) != 0 || !slices.ContainsFunc(whys, func(w string) bool { return strings.Contains(w, "resume fake") }) {
+	if len(o.Seen.Control.Runners) != 0 || !slices.ContainsFunc(whys, func(w string) bool { return strings.Contains(w, "runners wait no more: fake") }) {
 		t.Errorf("runners are %+v after %q", o.Seen.Control.Runners, whys)
 	}
 }
