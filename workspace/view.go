@@ -22,7 +22,7 @@ type View struct {
 	Intake   *Intake
 	Compiled Compiled
 	Registry *document.Registry      // definitions of every document kind
-	Requests map[string]*RequestSeen // every active request, by id
+	Requests map[string]*RequestSeen // every active request, and late reports of lost ones, by id
 	Hands    []Hand                  // people's hands in the runtime's half
 	Git      GitFacts
 	Asked    map[Query]Answer                 // what earlier proposals asked to observe

@@ -137,6 +137,11 @@ func TestALateReportIsEvidenceOnly(t *testing.T) {
 	if rec == nil || len(rec.Events) != 1 || rec.Events[0].Type != workspace.EvEvidence {
 		t.Fatalf("committed %+v", rec)
 	}
+	for rec := o.Step(); rec != nil; rec = o.Step() {
+		if rec.By == "result" {
+			t.Fatalf("filed again: %+v", rec)
+		}
+	}
 	if now := o.Run(); now.Node != "builder" || len(now.Steps) != 1 {
 		t.Errorf("run is %+v", now)
 	}
