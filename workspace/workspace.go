@@ -53,7 +53,7 @@ type Workspace struct {
 type NoWorkspaceError struct{ Project string }
 
 func (e *NoWorkspaceError) Error() string {
-	return fmt.Sprintf("open workspace: there is no %s in %s: run `millrace init` there", Folder, e.Project)
+	return fmt.Sprintf("there is no %s in %s", Folder, e.Project)
 }
 
 // Open opens the workspace of a project: the folder that holds millrace-agents. It reads nothing yet.

@@ -101,7 +101,7 @@ func (d *doctor) machine() {
 	}
 	binary, args := runner.Locate()
 	if len(args) > 0 {
-		d.add("supervisor", "ok", "millrace itself (millrace-stage is not beside it: stages take more memory)", "")
+		d.add("supervisor", "ok", "this program serves (millrace-stage is not beside it: stages take more memory)", "")
 	} else {
 		d.add("supervisor", "ok", binary, "")
 	}
@@ -196,9 +196,16 @@ func (d *doctor) plan(v *workspace.View) {
 	}
 }
 
+// ownRunner is how a stage gets an agent that is not built in.
+const ownRunner = "name a program of yours: runners: {default_runner: \"mine\", mine: {adapter: \"command\", run: [\"./agent.sh\"]}}, and a mode that takes it (standard)"
+
 // runner looks whether what a runner starts is there.
 func (d *doctor) runner(r *schema.Runner) {
 	name := "runner " + r.Name
+	if known := runner.Adapters(); !slices.Contains(known, r.Adapter) {
+		d.add(name, "error", fmt.Sprintf("this Millrace has no adapter %s; it has: %s", r.Adapter, strings.Join(known, ", ")), ownRunner)
+		return
+	}
 	if len(r.Run) == 0 {
 		d.add(name, "ok", "adapter "+r.Adapter, "")
 		return
@@ -272,6 +279,16 @@ func runVerify(cmd *cobra.Command, o *careOptions) error {
 	return err
 }
 
+// versionShape is which millrace this is.
+type versionShape struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`   // git revision it was built from
+	Dirty   bool   `json:"modified,omitempty"` // the working tree had changes
+	Schema  int    `json:"schema_version"`     // of everything it writes
+	Go      string `json:"go"`                 // toolchain
+	System  string `json:"platform"`           // linux/amd64
+}
+
 // version is set by the release build.
 var version = "dev"
 
@@ -283,14 +300,7 @@ func newCmdVersion(f *factory, runF func(*cobra.Command, *careOptions) error) *c
 }
 
 func runVersion(_ *cobra.Command, o *careOptions) error {
-	shown := struct {
-		Version string `json:"version"`
-		Commit  string `json:"commit,omitempty"`
-		Dirty   bool   `json:"modified,omitempty"`
-		Schema  int    `json:"schema_version"`
-		Go      string `json:"go"`
-		System  string `json:"platform"`
-	}{Version: version, Schema: schema.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	shown := versionShape{Version: version, Schema: schema.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {

@@ -34,6 +34,7 @@ type statusShape struct {
 	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
 	Held          heldShape                    `json:"held"`
+	Standing      []noteShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`
 	Hands         []handShape                  `json:"hands,omitempty"`
 	LastFailure   *failureShape                `json:"last_failure,omitempty"`
@@ -216,7 +217,7 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 	}
 	s.planes(v)
 	s.items(v)
-	s.Rejected = rejections(v)
+	s.Rejected, s.Standing = rejections(v), standing(v)
 	for k := range v.Hold {
 		s.Held.Declarations = append(s.Held.Declarations, k)
 	}

@@ -45,8 +45,34 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	}
 	f.Print(io)
 	s.tables(io, wide)
+	if len(s.Standing) > 0 {
+		_, _ = fmt.Fprintln(io.Out)
+		noteTable(s.Standing).Print(io, wide)
+	}
 	section(io, "WORKFLOW", s.Plan.Diags)
 	section(io, "REJECTED", s.Rejected)
+}
+
+// noteTable shows what the declaration table says, once for all items of which it says the same.
+func noteTable(all []noteShape) *term.Table {
+	t := term.NewTable("DECLARED", "", "BECAUSE")
+	items := map[string]int{}
+	for _, n := range all {
+		items[n.Action+n.Why]++
+	}
+	for _, n := range all {
+		count := items[n.Action+n.Why]
+		if count == 0 {
+			continue // told with the first
+		}
+		items[n.Action+n.Why] = 0
+		name := n.Item.String()
+		if count > 1 {
+			name += fmt.Sprintf(" and %d more", count-1)
+		}
+		t.Row(term.Cell{Text: name, Style: term.Bold}, term.Cell{Text: n.Action, Style: term.Yellow}, n.Why)
+	}
+	return t
 }
 
 // section prints diagnostics under a heading.

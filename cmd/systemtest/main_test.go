@@ -5,6 +5,7 @@ package systemtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +65,7 @@ type project struct {
 	t   testing.TB
 	dir string
 	env []string // besides the usual, for every command
+	bin string   // the millrace to run; "": the one under test
 }
 
 const testConfig = `runtime: {default_mode: "standard", prune_settle: "300ms"}
@@ -139,11 +141,13 @@ func (p *project) git(args ...string) {
 
 // command prepares a millrace process in the project folder.
 func (p *project) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(millrace, args...)
+	cmd := exec.Command(p.program(), args...)
 	cmd.Dir = p.dir
 	cmd.Env = append(cleanEnv(), p.env...)
 	return cmd
 }
+
+func (p *project) program() string { return cmp.Or(p.bin, millrace) }
 
 func cleanEnv() []string {
 	var env []string
@@ -160,7 +164,7 @@ func (p *project) run(args ...string) (code int, stdout, stderr string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, millrace, args...)
+	cmd := exec.CommandContext(ctx, p.program(), args...)
 	cmd.Dir, cmd.Env = p.dir, append(cleanEnv(), p.env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
