@@ -77,7 +77,7 @@ func TestFaultIDBothQueuedAndDoneLoopsForEver(t *testing.T) {
 		t.Errorf("%d agents were launched for an id that is done", n-before)
 	}
 	for _, args := range [][]string{{"status"}, {"doctor"}} {
-		if out := p.must(args...); !strings.Contains(out, "tasks/queue/a.md: a copy of task/a, which is done") {
+		if _, out, _ := p.run(args...); !strings.Contains(out, "tasks/queue/a.md: a copy of task/a, which is done") {
 			t.Errorf("%v does not show the copy:\n%s", args, out)
 		}
 	}
