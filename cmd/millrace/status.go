@@ -33,6 +33,7 @@ type statusShape struct {
 	Blocked       []itemShape                  `json:"blocked"`
 	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
+	Unseen        schema.Diagnostics           `json:"unseen,omitempty"` // what cannot be looked at
 	Held          heldShape                    `json:"held"`
 	Standing      []noteShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`

@@ -54,6 +54,7 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	}
 	section(io, "WORKFLOW", s.Plan.Diags)
 	section(io, "REJECTED", s.Rejected)
+	section(io, "UNSEEN", s.Unseen)
 }
 
 // noteTable shows what the declaration table says, once for all items of which it says the same.
