@@ -86,7 +86,7 @@ func runInit(cmd *cobra.Command, o *initOptions) error {
 }
 
 func (o *initOptions) print(rep workspace.InitReport) error {
-	shown := initShape{Workspace: rep.Dir, New: rep.New, Created: rep.Created, Kept: rep.Kept}
+	shown := initShape{Workspace: rep.Dir, New: rep.New, Created: append([]string{}, rep.Created...), Kept: rep.Kept}
 	for _, k := range rep.Held {
 		shown.Held = append(shown.Held, k.String())
 	}
