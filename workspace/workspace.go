@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/schema"
@@ -41,7 +42,8 @@ type Workspace struct {
 	saved     position
 	strangers []Stranger
 
-	hint struct { // wakes tails of this process
+	tip  atomic.Pointer[tip] // where the journal ends, as far as this process knows or makes it
+	hint struct {            // wakes tails of this process
 		sync.Mutex
 		ch chan struct{}
 	}

@@ -214,14 +214,15 @@ func (s *witness) View(state *workspace.State) *workspace.View {
 	return v
 }
 
-func inFlight(s *workspace.State) int {
-	n := 0
+// inFlight are the requests under way, with their runs.
+func inFlight(s *workspace.State) map[string]string {
+	requests := map[string]string{}
 	for _, r := range s.Runs {
 		if r.Request != "" {
-			n++
+			requests[r.Request] = r.ID
 		}
 	}
-	return n
+	return requests
 }
 
 // idle is the one line that says what a quiet daemon waits for.

@@ -165,10 +165,10 @@ func (d *doctor) laws(w *workspace.Workspace) {
 }
 
 func (d *doctor) declarations(v *workspace.View) {
-	if n := rejections(v); len(n) > 0 {
-		d.add("declarations", "warning", fmt.Sprintf("%d files, %d errors", len(v.Intake.Files), len(n)), "'millrace intake ls' shows file, line and what would be right")
-	} else {
-		d.add("declarations", "ok", fmt.Sprintf("%d files", len(v.Intake.Files)), "")
+	wrong := rejections(v)
+	d.add("declarations", pick2(len(wrong) > 0, "warning", "ok"), fmt.Sprintf("%d files, %d errors", len(v.Intake.Files), len(wrong)), "")
+	for _, g := range wrong[:min(len(wrong), shownAtMost)] {
+		d.add("declarations", "warning", g.Place()+": "+because(g.Subject, g.Message), orElse(g.Hint, "'millrace intake ls' shows all declarations"))
 	}
 	if n := len(v.Hold); n > 0 {
 		d.add("held", "warning", fmt.Sprintf("%d declarations older than the workspace", n), "millrace queue admit --all, or with --done")
@@ -176,8 +176,9 @@ func (d *doctor) declarations(v *workspace.View) {
 	for _, path := range slices.Sorted(maps.Keys(v.Control.Held)) {
 		d.add("held", "warning", path+" changed while a stage ran", "commit it, or millrace intake accept "+path)
 	}
-	for _, h := range v.Hands {
-		d.add("by hand", "warning", fmt.Sprintf("%s: %s", h.Path, h.What), "'millrace history' says what became of it")
+	for _, h := range v.Hands[:min(len(v.Hands), shownAtMost)] {
+		what, repair := v.Words(h)
+		d.add("by hand", "warning", h.Path+": "+what, repair)
 	}
 }
 
@@ -229,20 +230,19 @@ func (d *doctor) runner(r *schema.Runner) {
 
 func (d *doctor) queue(v *workspace.View) {
 	stalled := 0
-	for _, it := range v.Items {
-		if it.State != schema.StateQueue {
+	for _, it := range pick(v, func(it *schema.Item) bool { return it.State == schema.StateQueue }) {
+		w := stuck(v, it)
+		if w == nil {
 			continue
 		}
-		for _, w := range v.Obstacles(it.Key()) {
-			if w.Reason == workspace.WaitDependency && w.Stalled {
-				stalled++
-				d.add("queue", "warning", fmt.Sprintf("%s %s", it.Key(), w.Message), w.ClearedBy)
-				break
-			}
+		if stalled++; stalled <= shownAtMost {
+			d.add("queue", "warning", fmt.Sprintf("%s %s", it.Key(), w.Message), w.ClearedBy)
 		}
 	}
 	if stalled == 0 {
 		d.add("queue", "ok", "nothing waits for what will not come", "")
+	} else if stalled > shownAtMost {
+		d.add("queue", "warning", fmt.Sprintf("%d more wait for what will not come", stalled-shownAtMost), "'millrace status -o json' lists them all")
 	}
 }
 
