@@ -100,6 +100,9 @@ func runAddTask(cmd *cobra.Command, o *addOptions) error {
 	_, _ = fmt.Fprintln(o.f.io.Out, k)
 	if it := v.Items[k]; it != nil {
 		o.f.say("%s: %s", inWords(it.State), orElse(conditions(v, it), "nothing is in its way"))
+		if w := v.Waiting(k); w != nil && it.State == schema.StateQueue {
+			o.f.say("  %s", w.ClearedBy)
+		}
 	}
 	return nil
 }

@@ -109,7 +109,32 @@ func (o *daemonOptions) ended(w *workspace.Workspace, rep reconcile.Report, err 
 		return err
 	}
 	o.f.say("daemon ended%s", pick2(rep.Stopped, " as asked", ""))
-	return o.f.leftRunning(w)
+	if err := o.f.leftRunning(w); err != nil {
+		return err
+	}
+	return o.f.leftWaiting(w)
+}
+
+// leftWaiting says that there is more to do than was done.
+func (f *factory) leftWaiting(w *workspace.Workspace) error {
+	s, err := w.Load()
+	if err != nil {
+		return err
+	}
+	count := map[string]int{}
+	for _, it := range s.Items {
+		count[it.State]++
+	}
+	var words []string
+	for _, state := range []string{schema.StateQueue, schema.StateBlocked} {
+		if n := count[state]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, inWords(state)))
+		}
+	}
+	if len(words) > 0 {
+		f.say("left: %s; 'millrace status' says why", strings.Join(words, ", "))
+	}
+	return nil
 }
 
 func (o *daemonOptions) notice(c reconcile.Condition) {
