@@ -163,6 +163,9 @@ func (o *addOptions) flags() ([]byte, error) {
 	if o.title == "" {
 		return nil, usage("'millrace add-task --help' shows examples", "name a document, or describe the task with --title and --acceptance")
 	}
+	if len(o.acceptance) == 0 {
+		return nil, usage("like --acceptance '`status --json` prints one object'", "say with --acceptance what must be so when it is done")
+	}
 	if o.id == "" {
 		o.id = schema.Slug(o.title)
 	}

@@ -202,8 +202,8 @@ func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace, seen 
 	}, nil
 }
 
-// A witness tells the monitor of declarations that turn out to be invalid: they change nothing, so no
-// record says it.
+// A witness tells the monitor of declarations and workflow files that turn out to be invalid: they
+// change nothing, so no record says it.
 type witness struct {
 	*workspace.Observers
 	rejected chan schema.Diagnostic // nil: nobody asks
@@ -225,7 +225,11 @@ func (s *witness) View(state *workspace.State) *workspace.View {
 	}
 	s.fresh = false
 	now := map[schema.Diagnostic]bool{}
-	for _, d := range rejections(v) {
+	faults := rejections(v)
+	if v.Compiled.Plan == nil {
+		faults = append(faults, v.Compiled.Diags...)
+	}
+	for _, d := range faults {
 		now[d] = true
 		if s.told[d] {
 			continue

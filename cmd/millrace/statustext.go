@@ -41,7 +41,7 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 		f.Addf("Last failure", "%s at %s of %s, %s", l.Failure, l.Node, l.Item, io.Time(l.At))
 	}
 	if l := s.LastOperator; l != nil {
-		f.Addf("Last intervention", "%s of %s, %s", because(l.What, l.Why), l.Item, io.Time(l.At))
+		f.Addf("Last intervention", "%s, %s", because(l.What+" "+l.Item.String(), l.Why), io.Time(l.At))
 	}
 	f.Print(io)
 	s.tables(io, wide)
