@@ -275,12 +275,10 @@ func configTable(t *testing.T) string {
 			continue
 		}
 		m := field.FindStringSubmatch(line)
-		switch {
-		case m == nil:
-			if strings.HasPrefix(line, "}") && len(path) > 0 {
-				path = path[:len(path)-1]
-			}
-		default:
+		if m == nil && strings.HasPrefix(line, "}") && len(path) > 0 {
+			path = path[:len(path)-1]
+		}
+		if m != nil {
 			name := m[1]
 			if comment != "" && len(path) > 0 {
 				row(&b, strings.Join(append(path[1:len(path):len(path)], name), "."), comment)
@@ -316,7 +314,7 @@ func row(b *strings.Builder, name, comment string) {
 }
 
 // ours are the folders that begin a path of this repository.
-var ours = regexp.MustCompile("^(\\.ci|assets|cmd|controllers|docs|reconcile|schema|workspace)/[A-Za-z0-9_./-]*$")
+var ours = regexp.MustCompile(`^(\.ci|assets|cmd|controllers|docs|reconcile|schema|workspace)/[A-Za-z0-9_./-]*$`)
 
 var code = regexp.MustCompile("`([^`\n]+)`")
 
