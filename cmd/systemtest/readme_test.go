@@ -143,7 +143,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "DIGEST"},
 	{regexp.MustCompile(`\b(\d+m)?\d+(\.\d+)?(ms|s)\b`), "DURATION"},
-	{regexp.MustCompile(`\bprocess \d+`), "PROCESS"},
+	{regexp.MustCompile(`\b(process|daemon) \d+`), "PROCESS"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 
