@@ -180,6 +180,11 @@ func operators(p string) bool {
 	return slices.Contains(ConfigNames, p)
 }
 
+// runtimes reports whether nobody but the runtime puts files where the path is.
+func runtimes(p string) bool {
+	return strings.HasPrefix(p, StateDir+"/") || strings.HasPrefix(p, RunsDir+"/")
+}
+
 // evidence lists the artifacts that a run's results name.
 func (v *verifier) evidence(r *schema.Run) []string {
 	var paths []string
@@ -227,6 +232,8 @@ func (v *verifier) at(p string, artifacts map[string]schema.Digest) ([]Finding, 
 	switch {
 	case fp != nil && len(fp.spans) > 0:
 		return v.spans(p, fp)
+	case fp != nil && fp.digest == "" && !runtimes(p):
+		return nil, nil // whatever lies where a document lay before is somebody's; copies are told below
 	case fp != nil && lies.kind == other, fp != nil && lies.digest != fp.digest:
 		return []Finding{{LawProjected, p, fmt.Sprintf("record %d says that %s lies there, but it is %s", fp.seq, said(fp.digest), found(lies)), v.repairOf(p)}}, nil
 	case fp != nil:
@@ -268,7 +275,10 @@ func (v *verifier) repairOf(p string) string {
 	} else if it != nil {
 		return fmt.Sprintf("somebody changed the document by hand: `millrace why %s` says what follows", it.ID)
 	}
-	return "the journal has the bytes: `millrace doctor` says how to write them anew"
+	if projected(p) {
+		return "`millrace doctor --repair` writes it anew: the journal has the bytes"
+	}
+	return "restore the file from a backup; nothing is decided from it"
 }
 
 // spans compares appended parts.

@@ -142,7 +142,7 @@ func (o *daemonOptions) notice(c reconcile.Condition) {
 		o.f.say("%s goes on", c.Name)
 		return
 	}
-	o.f.say("%s", o.f.io.PaintErr(term.Yellow, c.Name+": "+c.Message))
+	o.f.say("%s; tried again until it works", o.f.io.PaintErr(term.Yellow, c.Name+" is held up: "+c.Message))
 }
 
 func (o *daemonOptions) identity() workspace.DaemonInfo {

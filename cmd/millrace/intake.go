@@ -103,7 +103,9 @@ func declined(v *workspace.View) map[schema.Key]schema.Waiting {
 				w.Until = &a.Until
 			} else if w.ClearedBy = "what it says"; v.Hold[a.Key] {
 				w.Stalled, w.ClearedBy = true, "millrace queue admit "+a.Key.ID
-			} else if a.Declared != nil && v.Control.Held[a.Declared.Path].During != "" {
+			} else if a.Declared == nil {
+				w.ClearedBy = fmt.Sprintf("its declaration coming back; 'millrace queue cancel %s --reason …' ends it", a.Key.ID)
+			} else if v.Control.Held[a.Declared.Path].During != "" {
 				w.Stalled, w.ClearedBy = true, "a commit, or millrace intake accept "+a.Declared.Path
 			}
 		default:
