@@ -42,9 +42,8 @@ type inputs struct {
 	archived func(schema.Digest) []byte
 }
 
-func newInputs(mode string) *inputs {
-	config, _ := compile.LoadConfig("", nil)
-	return &inputs{mode: mode, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: config}
+func newInputs(mode string, m *memory) *inputs {
+	return &inputs{mode: mode, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: m.config(), memory: m}
 }
 
 // skipInput leaves out what editors leave about; a README or a name with "_" may be an asset.

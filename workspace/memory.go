@@ -19,19 +19,20 @@ import (
 )
 
 // state/seen keeps, from one process to the next, what compiling and validating found out. Both are
-// pure functions of bytes and of this program, so each finding stands beside the digests of all that it
-// rests on, and counts only where they are the same; it says nothing about whether a file is there.
+// pure functions of bytes and of this program, so it counts only for the same program, and each finding
+// only beside the digests of all that it rests on; it says nothing about whether a file is there.
 // The daemon writes it at a checkpoint, everybody reads it. Losing it loses time, nothing else.
 
 const maxMemory = 1 << 28 // bytes
 
 type memory struct {
-	Inputs schema.Digest // of program, mode and every input file
-	Plan   schema.Digest // what they compile to; the bytes are archived under state/plans
-	Diags  []byte        // JSON
-	Config []byte        // JSON
-	Kinds  schema.Digest // of program and families: definitions that hold, and judged the files
-	Files  []seenFile
+	Program string        // that found it out
+	Inputs  schema.Digest // of mode and every input file
+	Plan    schema.Digest // what they compile to; the bytes are archived under state/plans
+	Diags   []byte        // JSON
+	Config  []byte        // JSON
+	Kinds   schema.Digest // of families: their definitions hold, and judged the files
+	Files   []seenFile
 }
 
 // A seenFile is a declaration file without faults whose items carry what it says.
@@ -61,12 +62,10 @@ var program = sync.OnceValue(func() string {
 	return strconv.FormatInt(st.Size, 10) + " " + strconv.FormatInt(st.Mtime, 10) + " " + strconv.FormatUint(st.Inode, 10)
 })
 
-// inputsDigest names a program, a mode and the bytes of all files.
+// inputsDigest names a mode and the bytes of all files.
 func inputsDigest(mode string, files map[string][]byte) schema.Digest {
 	var b bytes.Buffer
-	for _, part := range []string{program(), mode} {
-		b.WriteString(strconv.Quote(part))
-	}
+	b.WriteString(strconv.Quote(mode))
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		b.WriteString(strconv.Quote(name))
 		b.WriteString(string(schema.DigestOf(files[name])))
@@ -74,13 +73,13 @@ func inputsDigest(mode string, files map[string][]byte) schema.Digest {
 	return schema.DigestOf(b.Bytes())
 }
 
-// kindsDigest names a program and families.
+// kindsDigest names families.
 func kindsDigest(families map[string]*schema.Family) schema.Digest {
 	data, err := json.Marshal(families)
 	if err != nil {
 		return ""
 	}
-	return schema.DigestOf(append([]byte(strconv.Quote(program())), data...))
+	return schema.DigestOf(data)
 }
 
 // recall reads the memory; an empty one when there is none that can be used.
@@ -91,10 +90,19 @@ func recall(d disk.FS) *memory {
 		return m
 	}
 	sum, body, found := bytes.Cut(data, []byte{'\n'})
-	if !found || string(sum) != checksum(body) || gob.NewDecoder(bytes.NewReader(body)).Decode(m) != nil {
+	if !found || string(sum) != checksum(body) || gob.NewDecoder(bytes.NewReader(body)).Decode(m) != nil || m.Program != program() {
 		return new(memory)
 	}
 	return m
+}
+
+// config is the last configuration that parsed, or all defaults.
+func (m *memory) config() *schema.Config {
+	c := new(schema.Config)
+	if json.Unmarshal(m.Config, c) != nil {
+		c, _ = compile.LoadConfig("", nil)
+	}
+	return c
 }
 
 // compiled is what the files compile to, if that is remembered and the plan is archived.
@@ -173,7 +181,7 @@ func (o *Observers) memorize() *memory {
 		return nil
 	}
 	m := &memory{
-		Inputs: inputsDigest(in.mode, in.files), Plan: in.compiled.Digest, Diags: diags, Config: config,
+		Program: program(), Inputs: inputsDigest(in.mode, in.files), Plan: in.compiled.Digest, Diags: diags, Config: config,
 		Kinds: kindsDigest(in.families),
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.intake.seen.Files)) {

@@ -72,11 +72,11 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	}
 	o := &Observers{
 		w: w, opt: opt, root: root, hints: make(chan struct{}, 1),
-		inputs: newInputs(opt.Mode), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
+		inputs: newInputs(opt.Mode, recall(w.disk)), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
 		requests: newRequests(w.Dir, w.ReadFile), plans: map[schema.Digest]*schema.Plan{},
 		git: &gitWatch{project: w.Project, dir: w.Dir, asked: map[string]schema.Digest{}, known: map[string]gitPath{}},
 	}
-	o.inputs.memory, o.inputs.archived = recall(w.disk), o.readArchive
+	o.inputs.archived = o.readArchive
 	o.hands = newHands(o.poke)
 	o.plant()
 	if opt.Watch {
