@@ -30,6 +30,7 @@ type Plan struct {
 	PlaneOrder    []string              `json:"plane_order"`         // which plane claims first
 	Assets        map[string]string     `json:"assets"`              // bytes of entrypoints and skills, by path
 	Inputs        map[string]Digest     `json:"inputs"`              // every file it was compiled from: currency
+	IncidentLimit int                   `json:"incident_limit"`      // incidents that one root may raise
 	Checks        CheckPolicy           `json:"checks"`
 	Recovery      RecoveryPolicy        `json:"auto_recovery"`
 	Warnings      Diagnostics           `json:"warnings,omitempty"`

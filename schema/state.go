@@ -157,6 +157,9 @@ func (r *Run) Entered() []string {
 	return nodes
 }
 
+// Lost reports whether the request was given up and has not been heard of since.
+func (s *Step) Lost() bool { return s.Failure == FailSupervisorLost && !s.Late }
+
 // A Step is one applied stage result and the routing decision that followed.
 type Step struct {
 	Request   string            `json:"request"`
@@ -177,6 +180,7 @@ type Step struct {
 	Spawned   []Key             `json:"spawned,omitempty"`
 	Wrote     bool              `json:"wrote,omitempty"` // may have changed the working tree
 	Failed    []CheckRecord     `json:"failed_checks,omitempty"`
+	Late      bool              `json:"late,omitempty"` // given up as lost; what it reported after all is filed as evidence
 }
 
 // Control is the runtime-wide state: state/control.json.

@@ -59,6 +59,34 @@ func TestBrokenInputsKeepTheLastGoodConfiguration(t *testing.T) {
 	x.until("a", isDeclared("a"))
 }
 
+func TestSettingsThatGuardAgainstAgentsComeWithThePlan(t *testing.T) {
+	x := observe(t, ObserveOptions{Watch: true})
+	x.settle()
+	freeze := func(v *View) *Mutation {
+		c := v.Control.Clone()
+		c.Plan = v.Compiled.Digest
+		m := &Mutation{By: "plan", Why: "adopt"}
+		m.PutFile(PlanPath(c.Plan), "", v.Compiled.Bytes)
+		m.PutControl(c)
+		return m
+	}
+	x.view(freeze)
+	x.write("millrace.cue", "checks: from_agents: \"allow\"\nruntime: rescan: \"77s\"\nauto_recovery: max_requeues: 9\n")
+	x.until("the setting that is no guard", func(v *View) bool { return v.Config.Runtime.Rescan == schema.Duration(77*time.Second) })
+	x.view(func(v *View) *Mutation {
+		if c := v.Config; c.Checks.FromAgents != "approval" || c.AutoRecovery.MaxRequeues != 3 {
+			t.Errorf("in force before anybody vouched for it: %+v, %+v", c.Checks, c.AutoRecovery)
+		}
+		return freeze(v)
+	})
+	x.view(func(v *View) *Mutation {
+		if c := v.Config; c.Checks.FromAgents != "allow" || c.AutoRecovery.MaxRequeues != 9 {
+			t.Errorf("not in force: %+v, %+v", c.Checks, c.AutoRecovery)
+		}
+		return nil
+	})
+}
+
 func TestChangedInputsAreNamed(t *testing.T) {
 	x := observe(t, ObserveOptions{Watch: true})
 	x.settle()

@@ -49,7 +49,7 @@ func (o *Observers) View(s *State) *View {
 		now = s.Time
 	}
 	v := &View{
-		State: s, Now: now, Daemon: o.opt.Daemon, Config: o.inputs.config, Registry: o.inputs.registry,
+		State: s, Now: now, Daemon: o.opt.Daemon, Config: o.config(s), Registry: o.inputs.registry,
 		NewID:    func(prefix string) string { return newID(prefix, now) },
 		Intake:   o.intake.view(s, touched),
 		Requests: o.requests.view(s),
@@ -64,6 +64,18 @@ func (o *Observers) View(s *State) *View {
 		o.poke()
 	}
 	return v
+}
+
+// config is what is in force: the last configuration that parsed, but for what guards against agents. That
+// is taken from the current plan, because a change of it may be held.
+func (o *Observers) config(s *State) *schema.Config {
+	p := o.plan(s.Control.Plan)
+	if p == nil {
+		return o.inputs.config
+	}
+	c := *o.inputs.config
+	c.Checks, c.AutoRecovery = p.Checks, p.Recovery
+	return &c
 }
 
 // plan finds an archived plan; what is read once is kept, because a run reads its plan at every turn.

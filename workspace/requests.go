@@ -22,6 +22,7 @@ type requests struct {
 	read     func(name string, max int64) ([]byte, error)
 
 	active map[string]string // request → run
+	lost   map[string]string // given up, of runs that go on: only what it reports after all is of interest
 	seen   map[string]*RequestSeen
 }
 
@@ -31,7 +32,7 @@ func newRequests(dir string, read func(string, int64) ([]byte, error)) *requests
 
 // refresh asks every active request, in the order in which the answers count.
 func (r *requests) refresh(ctx context.Context) error {
-	next := make(map[string]*RequestSeen, len(r.active))
+	next := make(map[string]*RequestSeen, len(r.active)+len(r.lost))
 	for id, run := range r.active {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -46,8 +47,31 @@ func (r *requests) refresh(ctx context.Context) error {
 		}
 		next[id] = seen
 	}
+	for id, run := range r.lost {
+		if seen, err := r.late(run, id); err != nil {
+			return fmt.Errorf("look at lost request %s: %w", id, err)
+		} else if seen != nil {
+			next[id] = seen
+		}
+	}
 	r.seen = next
 	return nil
+}
+
+// late looks whether a request that was given up has reported after all; nil when it has not.
+func (r *requests) late(run, id string) (*RequestSeen, error) {
+	if old := r.seen[id]; old != nil && old.Completion != nil {
+		return old, nil
+	}
+	dir := filepath.Join(r.dir, filepath.FromSlash(RequestDir(run, id)))
+	done, err := reqdir.ReadCompletion(dir)
+	if err != nil || done.Request != id {
+		return nil, nil //nolint:nilerr // nothing, or nothing to be read: it was given up
+	}
+	if alive, err := reqdir.Alive(dir); err != nil || alive {
+		return nil, err // it counts when the lock is free
+	}
+	return &RequestSeen{Started: true, Completion: done}, nil
 }
 
 func (r *requests) look(run, id string) (*RequestSeen, error) {
@@ -156,19 +180,26 @@ func (r *requests) listed(name string, f schema.File) ([]byte, *schema.Diagnosti
 	return data, nil
 }
 
-// view notes which requests are active now and shows what was seen of them.
+// view notes which requests are active now, and which were given up, and shows what was seen of them.
 func (r *requests) view(s *State) map[string]*RequestSeen {
-	active := make(map[string]string, len(s.Runs))
+	r.active, r.lost = make(map[string]string, len(s.Runs)), map[string]string{}
 	shown := make(map[string]*RequestSeen, len(s.Runs))
-	for _, run := range s.Runs {
-		if run.Request == "" {
-			continue
-		}
-		active[run.Request] = run.ID
-		if seen := r.seen[run.Request]; seen != nil {
-			shown[run.Request] = seen
+	show := func(request string) {
+		if seen := r.seen[request]; seen != nil {
+			shown[request] = seen
 		}
 	}
-	r.active = active
+	for _, run := range s.Runs {
+		if run.Request != "" {
+			r.active[run.Request] = run.ID
+			show(run.Request)
+		}
+		for i := range run.Steps {
+			if step := &run.Steps[i]; step.Lost() {
+				r.lost[step.Request] = run.ID
+				show(step.Request)
+			}
+		}
+	}
 	return shown
 }

@@ -42,6 +42,42 @@ func (x *watched) request() *RequestSeen {
 	return r
 }
 
+// A request that was given up as lost is looked at for as long as its run goes on.
+func TestALateReportIsSeen(t *testing.T) {
+	x, dir := requested(t)
+	if _, err := reqdir.Spend(dir); err != nil {
+		t.Fatal(err)
+	}
+	step := schema.Step{Request: "req-1", Failure: schema.FailSupervisorLost}
+	given := func(s schema.Step) {
+		x.view(func(*View) *Mutation {
+			m := &Mutation{By: "result", Why: "restart"}
+			m.PutRun(&schema.Run{SchemaVersion: schema.Version, ID: "run-1", Item: taskKey("a"), State: schema.RunRunning, Steps: []schema.Step{s}})
+			return m
+		})
+	}
+	seen := func() (r *RequestSeen) {
+		x.view(func(*View) *Mutation { return nil })
+		x.round(func(v *View) *Mutation { r = v.Requests["req-1"]; return nil })
+		return r
+	}
+	given(step)
+	if r := seen(); r != nil {
+		t.Errorf("seen: %+v", r)
+	}
+	if err := reqdir.WriteCompletion(dir, &schema.Completion{Request: "req-1", Run: "run-1", Exit: schema.ExitCompleted, Ended: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if r := seen(); r == nil || r.Completion == nil {
+		t.Errorf("its report is not seen: %+v", r)
+	}
+	step.Late = true
+	given(step)
+	if r := seen(); r != nil {
+		t.Errorf("seen again: %+v", r)
+	}
+}
+
 func TestRequestFromUntouchedToComplete(t *testing.T) {
 	x, dir := requested(t)
 	if r := x.request(); r.Alive || r.Started || r.Completion != nil || r.Lost() {

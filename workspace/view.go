@@ -17,12 +17,12 @@ type View struct {
 	Daemon   string                        // instance id of the daemon that asks; "" when a command reconciles
 	NoDaemon bool                          // a reader knows that nobody will act on what waits
 	Declined map[schema.Key]schema.Waiting // a reader asked the declaration table what it does not admit, and why
-	Config   *schema.Config                // next-tick settings: the last configuration that parsed
+	Config   *schema.Config                // next-tick settings in force: a held change of checks and auto_recovery is not
 
 	Intake   *Intake
 	Compiled Compiled
 	Registry *document.Registry      // definitions of every document kind
-	Requests map[string]*RequestSeen // every active request, by id
+	Requests map[string]*RequestSeen // every active request, and late reports of lost ones, by id
 	Hands    []Hand                  // people's hands in the runtime's half
 	Git      GitFacts
 	Asked    map[Query]Answer                 // what earlier proposals asked to observe

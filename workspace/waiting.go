@@ -157,8 +157,8 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 func (v *View) handled(it *schema.Item) []schema.Waiting {
 	for _, h := range v.Hands {
 		if h.Key == it.Key() {
-			return []schema.Waiting{{Reason: WaitHands, Stalled: true, Message: fmt.Sprintf("its document was %s by hand: %s", h.What, h.Path),
-				ClearedBy: "put it back to " + it.Path + ", or change the declaration instead"}}
+			what, repair := v.Words(h)
+			return []schema.Waiting{{Reason: WaitHands, Stalled: true, Message: h.Path + ": " + what, ClearedBy: repair}}
 		}
 	}
 	return nil

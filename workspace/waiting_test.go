@@ -78,9 +78,10 @@ func TestWaitingNamesTheTrueBlocker(t *testing.T) {
 		"unknown": {of: "a", reason: WaitUnknown, cleared: "millrace intake ls shows what is", stalled: true},
 		"by hand": {items: []*schema.Item{inQueue("a")}, of: "a",
 			change: func(v *View) {
-				v.Hands = []Hand{{What: "copied", Key: schema.Key{Family: "task", ID: "a"}, Path: "tasks/done/a.md"}}
+				v.Hands = []Hand{{What: "copied", Key: schema.Key{Family: "task", ID: "a"}, Path: "tasks/done/a.md", Was: "tasks/queue/a.md"}}
 			},
-			reason: WaitHands, cleared: "put it back to , or change the declaration instead", stalled: true},
+			reason: WaitHands, stalled: true,
+			cleared: "remove the copy tasks/done/a.md; what is to be done besides is declared in intake/ under another id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := waitingView(c.items...)

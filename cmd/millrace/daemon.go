@@ -91,7 +91,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	o.f.say("daemon %s runs %s", info.Instance, w.Dir)
+	o.f.say("daemon %d runs %s; Ctrl-C or 'millrace stop' ends it", info.PID, w.Dir)
 	binary, args := runner.Locate()
 	rep, err := reconcile.Run(cmd.Context(), reconcile.Options{
 		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
@@ -214,14 +214,15 @@ func (s *witness) View(state *workspace.State) *workspace.View {
 	return v
 }
 
-func inFlight(s *workspace.State) int {
-	n := 0
+// inFlight are the requests under way, with their runs.
+func inFlight(s *workspace.State) map[string]string {
+	requests := map[string]string{}
 	for _, r := range s.Runs {
 		if r.Request != "" {
-			n++
+			requests[r.Request] = r.ID
 		}
 	}
-	return n
+	return requests
 }
 
 // idle is the one line that says what a quiet daemon waits for.

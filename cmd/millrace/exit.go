@@ -87,7 +87,7 @@ func exitCode(err error) (code int, hint string) {
 	case errors.As(err, &diags):
 		return exitInvalid, "correct it and try again"
 	case errors.As(err, &none):
-		return exitNoWorkspace, "-C PATH names a project elsewhere"
+		return exitNoWorkspace, "'millrace init' makes a workspace there; -C PATH names a project elsewhere"
 	case errors.As(err, &running):
 		return exitLocked, "'millrace stop' ends it; 'millrace lock status' says who it is"
 	case errors.Is(err, workspace.ErrMoved):

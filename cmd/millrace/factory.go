@@ -109,36 +109,26 @@ func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, 
 	return w, v, obs.Close()
 }
 
-// observe looks at the world once, and again while something that was just dropped settles.
+// observe looks at the world, and again while a look leaves something open: a file that was just
+// dropped settles, a hand in the runtime's folders is made sure of.
 func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State, mode string) (*workspace.Observers, error) {
 	obs, err := w.Observe(workspace.ObserveOptions{Mode: mode, Now: f.io.Now})
 	if err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(2 * time.Second); ; {
+	for end := f.io.Now().Add(2 * time.Second); ; {
 		if err := obs.Refresh(ctx); err != nil {
 			return nil, errors.Join(err, obs.Close())
 		}
-		if !settling(obs.View(s)) || time.Now().After(end) {
+		obs.View(s)
+		next := obs.Next()
+		if next.IsZero() || next.After(end) {
 			return obs, nil
 		}
-		if err := sleep(ctx, max(5*time.Millisecond, time.Until(obs.Next()))); err != nil {
+		if err := sleep(ctx, max(0, next.Sub(f.io.Now()))); err != nil {
 			return nil, errors.Join(err, obs.Close())
 		}
 	}
-}
-
-// settling reports whether something was written so lately that it has not been read, or compiled.
-func settling(v *workspace.View) bool {
-	if !v.Compiled.Ready {
-		return true
-	}
-	for _, f := range v.Intake.Files {
-		if f.Settling {
-			return true
-		}
-	}
-	return false
 }
 
 // plans reads archived plans, each once.

@@ -27,6 +27,9 @@ func newCmdRoot(f *factory) *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("'"+cmd.CommandPath()+" --help' shows what it takes", "%w", err)
+	})
 	root.PersistentFlags().StringVarP(&f.dir, "workspace", "C", "", "project folder (default: the nearest parent with millrace-agents)")
 	root.PersistentFlags().BoolP("help", "h", false, "show help")
 	if err := root.MarkPersistentFlagDirname("workspace"); err != nil {

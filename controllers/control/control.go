@@ -3,6 +3,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -134,40 +135,59 @@ func seeBranch(v *workspace.View, next *schema.Control) bool {
 // where its backoff was.
 const grace = 15 * time.Minute
 
-// runners clears waits that are over and stalls whose settings have changed. A wait whose time has
-// come holds nothing back any more; the timer makes the loop look again then.
+// runners clears waits that are over and those met under settings that nobody has any more. A wait whose
+// time has come holds nothing back; the timer makes the loop look again then.
 func runners(v *workspace.View) reconcile.Proposal {
 	var p reconcile.Proposal
-	var plan *schema.Plan
-	if v.Plans != nil {
-		plan = v.Plans(v.Control.Plan)
-	}
 	next := v.Control.Clone()
-	var cleared []string
 	var events []workspace.Event
-	for runner, w := range v.Control.Runners {
+	var cleared []string
+	for _, runner := range slices.Sorted(maps.Keys(v.Control.Runners)) {
+		w, why := v.Control.Runners[runner], ""
 		switch {
-		case w.Config != "" && plan != nil && w.Config != workspace.RunnerSettings(plan, runner):
-			cleared = append(cleared, runner)
+		case changed(v, runner, w):
+			why = "its settings have changed"
 		case w.Stalled:
 		case v.Now.Before(w.Until):
 			p.After = sooner(p.After, w.Until.Sub(v.Now))
 		case v.Now.Before(w.Until.Add(grace)):
 			p.After = sooner(p.After, w.Until.Add(grace).Sub(v.Now))
 		default:
+			why = "its wait is over"
+		}
+		if why != "" {
+			delete(next.Runners, runner)
 			cleared = append(cleared, runner)
+			events = append(events, workspace.Event{Type: workspace.EvRunnerResumed, Path: runner, Message: why})
 		}
 	}
-	if len(cleared) == 0 {
-		return p
+	if len(cleared) > 0 {
+		p.Mutation = propose(next, "runners wait no more: "+strings.Join(cleared, ", "), events...)
 	}
-	slices.Sort(cleared)
-	for _, runner := range cleared {
-		delete(next.Runners, runner)
-		events = append(events, workspace.Event{Type: workspace.EvRunnerResumed, Message: runner})
-	}
-	p.Mutation = propose(next, "runners wait no more: "+strings.Join(cleared, ", "), events...)
 	return p
+}
+
+// changed reports whether neither the current plan nor a run of an older one has the settings that a
+// runner failed with. (A run cannot get other settings than its plan's: without its wait it would be
+// started again and again with those that failed.)
+func changed(v *workspace.View, runner string, w schema.RunnerWait) bool {
+	if w.Config == "" || v.Plans == nil {
+		return false
+	}
+	current := v.Plans(v.Control.Plan)
+	if current == nil || w.Config == workspace.RunnerSettings(current, runner) {
+		return false
+	}
+	for _, r := range v.ActiveRuns() {
+		p := v.Plans(r.Plan)
+		if p == nil || r.Plan == v.Control.Plan {
+			continue
+		}
+		if n := p.Node(r.Plane, r.Node); n != nil && n.Runner == runner && w.Config == workspace.RunnerSettings(p, runner) {
+			return false
+		}
+	}
+	return true
 }
 
 func sooner(a, b time.Duration) time.Duration {

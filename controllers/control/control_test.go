@@ -20,6 +20,7 @@ type bench struct {
 	git    workspace.GitFacts
 	intake workspace.Intake
 	plan   *schema.Plan
+	older  map[schema.Digest]*schema.Plan
 	events []string
 }
 
@@ -37,7 +38,12 @@ func (b *bench) propose() reconcile.Proposal {
 	b.t.Helper()
 	in := b.intake
 	v := &workspace.View{State: b.state, Now: b.now, Daemon: b.daemon, Git: b.git, Intake: &in,
-		Plans: func(schema.Digest) *schema.Plan { return b.plan }}
+		Plans: func(d schema.Digest) *schema.Plan {
+			if p := b.older[d]; p != nil {
+				return p
+			}
+			return b.plan
+		}}
 	p, again := New().Reconcile(v), New().Reconcile(v)
 	if !reflect.DeepEqual(p, again) {
 		b.t.Fatal("the same view gave two proposals")
@@ -265,6 +271,33 @@ func TestRunnerWaits(t *testing.T) {
 	b.reconcile()
 	if len(b.state.Control.Runners) != 0 {
 		t.Error("its configuration changed, and it is still stalled")
+	}
+}
+
+// A run keeps the settings of its plan: to lift the wait for it would be to start it again and again
+// with the settings that failed.
+func TestAStallLastsWhileARunHasTheSettingsThatFailed(t *testing.T) {
+	b := newBench(t)
+	graphs := map[string]*schema.Graph{"execution": {Nodes: map[string]*schema.Node{"hammer": {Stage: "hammer", Runner: "codex"}}}}
+	b.plan.Graphs = graphs
+	b.older = map[schema.Digest]*schema.Plan{"old": {Graphs: graphs, Runners: map[string]*schema.Runner{"codex": {Name: "codex", Model: "old"}}}}
+	b.set(func(c *schema.Control) {
+		c.Plan = "new"
+		c.Runners = map[string]schema.RunnerWait{"codex": {Class: schema.FailAuth, Stalled: true, Config: workspace.RunnerSettings(b.older["old"], "codex")}}
+	})
+	parked := func(state string) {
+		m := &workspace.Mutation{By: "test"}
+		m.PutRun(&schema.Run{ID: "run-1", Item: schema.Key{Family: "task", ID: "a"}, Plan: "old", State: state, Plane: "execution", Node: "hammer"})
+		b.commit(m)
+	}
+	parked(schema.RunParked)
+	if p := b.propose(); p.Mutation != nil {
+		t.Fatalf("the runner is let go for a run that fails again: %s", p.Mutation.Why)
+	}
+	parked(schema.RunEnded)
+	b.reconcile()
+	if len(b.state.Control.Runners) != 0 {
+		t.Error("nobody has the settings that failed, and the runner is still stalled")
 	}
 }
 

@@ -23,7 +23,7 @@ func (controller) Name() string { return name }
 
 // Reconcile proposes the first repair there is.
 func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
-	for _, repair := range []func(*workspace.View) *workspace.Mutation{lost, cancels, strays, orphans, unbegun, outdatedWaits} {
+	for _, repair := range []func(*workspace.View) *workspace.Mutation{lost, cancels, strays, orphans, unbegun} {
 		if m := repair(v); m != nil {
 			return reconcile.Proposal{Mutation: m}
 		}

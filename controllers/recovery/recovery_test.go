@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"millrace/controllers/control"
 	"millrace/controllers/controllertest"
 	"millrace/controllers/dispatch"
 	"millrace/controllers/recovery"
 	"millrace/controllers/result"
+	"millrace/reconcile"
 	"millrace/schema"
 	"millrace/workspace"
 )
@@ -134,6 +136,11 @@ func TestALateReportIsEvidenceOnly(t *testing.T) {
 	rec := o.Step()
 	if rec == nil || len(rec.Events) != 1 || rec.Events[0].Type != workspace.EvEvidence {
 		t.Fatalf("committed %+v", rec)
+	}
+	for rec := o.Step(); rec != nil; rec = o.Step() {
+		if rec.By == "result" {
+			t.Fatalf("filed again: %+v", rec)
+		}
 	}
 	if now := o.Run(); now.Node != "builder" || len(now.Steps) != 1 {
 		t.Errorf("run is %+v", now)
@@ -341,6 +348,7 @@ func TestInconsistenciesAreRepaired(t *testing.T) {
 
 func TestANewRunnerTakesOverWhatNeverBegan(t *testing.T) {
 	o := started(t)
+	o.Controllers = append([]reconcile.Controller{control.New()}, o.Controllers...)
 	first := o.Run().ID
 	o.Play(schema.FailRunnerNotFound)
 	if w := o.Seen.Control.Runners["fake"]; !w.Stalled || o.Run().State != schema.RunParked {
@@ -352,7 +360,7 @@ func TestANewRunnerTakesOverWhatNeverBegan(t *testing.T) {
 	if r == nil || r.ID == first || r.Request == "" || r.Plan != o.Digest() {
 		t.Fatalf("run is %+v after %q", r, whys)
 	}
-	if len(o.Seen.Control.Runners) != 0 || !slices.ContainsFunc(whys, func(w string) bool { return strings.Contains(w, "resume fake") }) {
+	if len(o.Seen.Control.Runners) != 0 || !slices.ContainsFunc(whys, func(w string) bool { return strings.Contains(w, "runners wait no more: fake") }) {
 		t.Errorf("runners are %+v after %q", o.Seen.Control.Runners, whys)
 	}
 }

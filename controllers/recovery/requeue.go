@@ -2,9 +2,6 @@ package recovery
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"millrace/schema"
@@ -95,48 +92,3 @@ func begun(r *schema.Run) bool {
 	}
 	return false
 }
-
-// outdatedWaits forgets what runners wait for under settings that neither the current plan nor a run of
-// an older one has any more.
-func outdatedWaits(v *workspace.View) *workspace.Mutation {
-	if len(v.Control.Runners) == 0 || v.Plans == nil {
-		return nil
-	}
-	current := v.Plans(v.Control.Plan)
-	if current == nil {
-		return nil
-	}
-	c := v.Control.Clone()
-	var gone []string
-	for _, runner := range sortedKeys(v.Control.Runners) {
-		w := v.Control.Runners[runner]
-		if w.Config != "" && w.Config != workspace.RunnerSettings(current, runner) && !usedByOlder(v, runner) {
-			delete(c.Runners, runner)
-			gone = append(gone, runner)
-		}
-	}
-	if gone == nil {
-		return nil
-	}
-	m := &workspace.Mutation{By: name, Why: "resume " + strings.Join(gone, ", ") + ": the settings that failed are gone"}
-	m.PutControl(c)
-	for _, runner := range gone {
-		m.Tell(workspace.Event{Type: workspace.EvRunnerResumed, Path: runner, Message: "its settings have changed"})
-	}
-	return m
-}
-
-// usedByOlder reports whether a run that began under another plan is at a node of the runner.
-func usedByOlder(v *workspace.View, runner string) bool {
-	for _, r := range v.ActiveRuns() {
-		if r.Plan == v.Control.Plan {
-			continue
-		}
-		if p := v.Plans(r.Plan); p != nil && p.Node(r.Plane, r.Node) != nil && p.Node(r.Plane, r.Node).Runner == runner {
-			return true
-		}
-	}
-	return false
-}
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -30,14 +30,11 @@ func (h *harvest) effect(name string) {
 	do(h)
 }
 
-// defaultIncidents is how many incidents one root may raise when the configuration does not say.
-const defaultIncidents = 5
-
 // escalate blocks the item and opens an incident about it in the incident family's queue.
 func (h *harvest) escalate() {
 	h.state = schema.StateBlocked
 	root := h.root()
-	if n := h.incidents(root); n >= h.incidentLimit() {
+	if n := h.incidents(root); n >= h.plan.IncidentLimit {
 		h.note(fmt.Sprintf("no incident: %s has raised %d already (budget incident_limit)", root, n))
 		return
 	}
@@ -58,15 +55,6 @@ func (h *harvest) note(what string) {
 
 func (h *harvest) root() string {
 	return firstOf(h.item.Lineage.RootSpecID, h.item.Lineage.SpecID)
-}
-
-func (h *harvest) incidentLimit() int {
-	if h.Config != nil {
-		if n, ok := h.Config.Budgets["incident_limit"]; ok {
-			return n
-		}
-	}
-	return defaultIncidents
 }
 
 // incidents counts those of a root; work without a root has no such budget.

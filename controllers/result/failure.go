@@ -14,7 +14,7 @@ const (
 	maxRestarts = 2                // of one node, after its request was lost
 	firstWait   = 30 * time.Second // for a runner; doubles
 	longestWait = 15 * time.Minute
-	waitInAll   = 6 * time.Hour // of one run at one node; then it takes the BLOCKED route
+	waitInAll   = 6 * time.Hour // of one run for one runner; then it takes the BLOCKED route
 )
 
 // again reports whether a lost request may be followed by another one for the same node.
@@ -36,14 +36,15 @@ func stalls(class string) bool {
 	return class == schema.FailRunnerNotFound || class == schema.FailAuth
 }
 
-// exhausted reports whether the run has waited for this node's runner as long as it may.
+// exhausted reports whether the run has waited for this node's runner as long as it may, at whichever of
+// its nodes. What somebody had to put right, however long that took, was no wait.
 func (h *harvest) exhausted(class string) bool {
 	if stalls(class) {
 		return false
 	}
-	since := h.Now
+	runner, since := h.runner(h.run.Node), h.Now
 	for _, s := range slices.Backward(h.run.Steps) {
-		if s.Node != h.run.Node || s.Failure == "" || schema.Scope(s.Failure) != "runner" {
+		if schema.Scope(s.Failure) != "runner" || stalls(s.Failure) || h.runner(s.Node) != runner {
 			break
 		}
 		since = s.Ended
@@ -51,9 +52,17 @@ func (h *harvest) exhausted(class string) bool {
 	return h.Now.Sub(since) >= waitInAll
 }
 
+// runner of a node of the run's graph; "" for a node that its plan does not have.
+func (h *harvest) runner(node string) string {
+	if n := h.plan.Node(h.run.Plane, node); n != nil {
+		return n.Runner
+	}
+	return ""
+}
+
 // backOff keeps the runner away from all work; the run waits for it where it is, with all it has.
 func (h *harvest) backOff(v schema.Verdict) {
-	runner := h.plan.Node(h.run.Plane, h.run.Node).Runner
+	runner := h.runner(h.run.Node)
 	w := h.wait(runner, v)
 	c := h.Control.Clone()
 	if c.Runners == nil {
@@ -104,7 +113,7 @@ func (h *harvest) wait(runner string, v schema.Verdict) schema.RunnerWait {
 
 // served lifts a wait: the runner has begun and finished a stage since.
 func (h *harvest) served() {
-	runner := h.plan.Node(h.run.Plane, h.step.Node).Runner
+	runner := h.runner(h.step.Node)
 	w, ok := h.Control.Runners[runner]
 	if !ok || !h.c.Started.After(w.First) || w.Config != workspace.RunnerSettings(h.plan, runner) {
 		return

@@ -56,6 +56,42 @@ func TestAfterSixHoursTheRunTakesTheBlockedRoute(t *testing.T) {
 	o.Want("b", schema.StateQueue, "")
 }
 
+func TestSixHoursAreWaitedOnceAndNotCountedWhileSomebodyHadToAct(t *testing.T) {
+	o := world(t, nil)
+	o.Admit(controllertest.Task("a"))
+	o.Settle()
+	o.Play(schema.FailAuth)
+	o.Now = o.Now.Add(8 * time.Hour) // the key is renewed the next morning
+	resume(o)
+	o.Settle()
+	o.Play(schema.FailNetwork)
+	if r := o.Run(); r.Node != "builder" || r.State != schema.RunParked {
+		t.Fatalf("run is %+v", r)
+	}
+	for o.Run() != nil {
+		if w, ok := o.Seen.Control.Runners["fake"]; ok && w.Until.After(o.Now) {
+			o.Now = w.Until
+		}
+		o.Settle()
+		left := o.Run().Node != "builder"
+		o.Play(schema.FailNetwork)
+		if r := o.Run(); left && r != nil && r.State == schema.RunParked {
+			t.Fatalf("it waits again at %s: %+v", r.Node, r)
+		}
+	}
+	o.Want("a", schema.StateBlocked, schema.FailNetwork)
+}
+
+// resume is "control resume --runner fake".
+func resume(o *controllertest.World) {
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m, c := &workspace.Mutation{By: "test"}, v.Control.Clone()
+		delete(c.Runners, "fake")
+		m.PutControl(c)
+		return m
+	})
+}
+
 // One expired key blocks the whole queue, task by task, through the repair ladder: seen elsewhere.
 func TestFaultAnExpiredKeyNeverTouchesTheQueue(t *testing.T) {
 	o := world(t, nil)
@@ -75,12 +111,7 @@ func TestFaultAnExpiredKeyNeverTouchesTheQueue(t *testing.T) {
 			t.Errorf("%s is %+v", id, it)
 		}
 	}
-	o.Do(func(v *workspace.View) *workspace.Mutation { // control resume --runner fake
-		m, c := &workspace.Mutation{By: "test"}, v.Control.Clone()
-		delete(c.Runners, "fake")
-		m.PutControl(c)
-		return m
-	})
+	resume(o)
 	if nodes := o.Play("BUILDER_COMPLETE"); nodes[0] != "builder" {
 		t.Errorf("went %v", nodes)
 	}

@@ -69,9 +69,19 @@ func (c *compiler) bind() {
 	}
 }
 
+// The one budget that belongs to no graph: incidents that one root may raise.
+const (
+	incidentBudget = "incident_limit"
+	incidentLimit  = 5
+)
+
 // overrideBudgets puts the configured limits in place of the graphs'.
 func (c *compiler) overrideBudgets() {
-	known := map[string]bool{}
+	c.plan.IncidentLimit = incidentLimit
+	if limit, ok := c.config.value.Budgets[incidentBudget]; ok {
+		c.plan.IncidentLimit = limit
+	}
+	known := map[string]bool{incidentBudget: true}
 	for _, graph := range c.plan.Graphs {
 		for _, e := range edges(graph) {
 			known[e.Counter] = true

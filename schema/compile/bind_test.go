@@ -286,7 +286,10 @@ func TestWhatMakesAnotherPlan(t *testing.T) {
 }
 
 func TestBudgetsAreOverridden(t *testing.T) {
-	r := mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{"millrace.cue": "budgets: {fix_cycle_count: 5, consultant_invocations: 0}\n"})})
+	r := mustCompile(t, compile.Source{Mode: "standard", Files: with(map[string]string{"millrace.cue": "budgets: {fix_cycle_count: 5, consultant_invocations: 0, incident_limit: 2}\n"})})
+	if r.Plan.IncidentLimit != 2 || len(r.Diags) > 0 {
+		t.Errorf("%d incidents a root, %v", r.Plan.IncidentLimit, r.Diags)
+	}
 	g := r.Plan.Graphs["execution"]
 	if g.Nodes["checker"].On["FIX_NEEDED"].Limit != 5 || g.Ends["update_complete"].Gate.Limit != 5 || g.Nodes["builder"].On["BLOCKED"].Limit != 2 {
 		t.Error("limits are not as configured")

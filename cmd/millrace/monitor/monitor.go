@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"sync"
 	"time"
 
@@ -32,8 +33,8 @@ type Printer interface {
 // A Monitor follows the journal and prints what it reads.
 type Monitor struct {
 	Printer Printer
-	Idle    func() string // why nothing goes on, in a line
-	Running int           // stages in flight when it begins
+	Idle    func() string     // why nothing goes on, in a line
+	Running map[string]string // requests in flight when it begins, with their runs; kept up to date
 	Now     func() time.Time
 
 	Rejections <-chan schema.Diagnostic // declarations that turn out to be invalid; they are in no record
@@ -95,7 +96,7 @@ func (m *Monitor) Run(ctx context.Context, name string, seen uint64, records ite
 			}
 		case <-idle.C:
 			idle.Reset(repeat)
-			if m.Running > 0 {
+			if len(m.Running) > 0 {
 				continue
 			}
 			if err := m.Printer.Idle(m.Now(), m.Idle()); err != nil {
@@ -108,19 +109,27 @@ func (m *Monitor) Run(ctx context.Context, name string, seen uint64, records ite
 
 func (m *Monitor) record(rec *workspace.Record) error {
 	for _, e := range rec.Events {
-		switch e.Type {
-		case workspace.EvStarted, workspace.EvRestarted:
-			m.Running++
-		case workspace.EvFinished:
-			m.Running--
-		case workspace.EvRunEnded:
-			m.Running = max(0, m.Running)
-		}
+		m.follow(e)
 		if err := m.Printer.Event(rec, e); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// follow keeps the requests in flight.
+func (m *Monitor) follow(e workspace.Event) {
+	switch e.Type {
+	case workspace.EvStarted:
+		if m.Running == nil {
+			m.Running = map[string]string{}
+		}
+		m.Running[e.Request] = e.Run
+	case workspace.EvFinished:
+		delete(m.Running, e.Request)
+	case workspace.EvRunEnded:
+		maps.DeleteFunc(m.Running, func(_, run string) bool { return run == e.Run })
+	}
 }
 
 // Basic prints compact lines: time, plane, stage, item and what happened.

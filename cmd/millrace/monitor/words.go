@@ -18,7 +18,7 @@ var said = map[string]string{
 	workspace.EvPlan:          "plan is current",
 	workspace.EvPlanRejected:  "workflow does not compile",
 	workspace.EvAdmitted:      "admitted",
-	workspace.EvReplaced:      "replaced by its edited declaration",
+	workspace.EvReplaced:      "replaced",
 	workspace.EvPending:       "edited while active: the edit waits",
 	workspace.EvRequeued:      "queued again",
 	workspace.EvPruneSeen:     "its declaration is gone",
@@ -62,7 +62,7 @@ func Words(e workspace.Event) string {
 	switch e.Type {
 	case workspace.EvPlan, Untold:
 		return term.OneLine(e.Message)
-	case workspace.EvAdmitted:
+	case workspace.EvAdmitted, workspace.EvReplaced:
 		if e.Message != "" {
 			e.Path = "" // where the document lies follows from its state
 		}
