@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"millrace/schema"
+	"millrace/schema/compile"
 )
 
 // Folder is the name of the workspace folder inside a project.
@@ -35,7 +36,7 @@ const (
 )
 
 // ConfigNames are the configuration files, of which at most one may exist.
-var ConfigNames = []string{"millrace.cue", "millrace.yaml", "millrace.json", "millrace.toml"}
+var ConfigNames = compile.ConfigFiles
 
 // StatusPath is where an item's status lies.
 func StatusPath(k schema.Key) string { return path.Join(StatusDir, k.Family, k.ID+".json") }

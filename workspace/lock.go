@@ -99,7 +99,8 @@ type DaemonInfo struct {
 	PID      int       `json:"pid"`
 	Host     string    `json:"host"`
 	Command  string    `json:"command,omitempty"`
-	Mode     string    `json:"mode,omitempty"`
+	Mode     string    `json:"mode,omitempty"`   // it runs instead of the configured one
+	Config   string    `json:"config,omitempty"` // configuration in the workspace folder that it reads instead of the usual one
 	Since    time.Time `json:"since"`
 
 	// SingleHost is the operator's word that no other host uses the folder, which a daemon needs on

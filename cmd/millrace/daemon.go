@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -35,6 +37,7 @@ func newCmdRun(f *factory) *cobra.Command {
 type daemonOptions struct {
 	f          *factory
 	mode       string
+	config     string
 	maxTicks   int
 	until      term.Choice
 	monitor    term.Choice
@@ -52,14 +55,15 @@ func newCmdRunDaemon(f *factory, runF func(*cobra.Command, *daemonOptions) error
 		Example: "  millrace run daemon --monitor basic\n  millrace run daemon --until idle --monitor json --monitor-log events.jsonl",
 	}
 	cmd.Flags().StringVar(&o.mode, "mode", "", "mode to run instead of the configured one")
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration in the workspace folder to read instead of millrace.cue")
 	cmd.Flags().IntVar(&o.maxTicks, "max-ticks", 0, "end after N ticks: one tick starts what can start and applies its results")
 	choice(cmd, &o.until, "until", "end when nothing more happens by itself", reconcile.Idle)
 	o.monitor.Value = "none"
 	choice(cmd, &o.monitor, "monitor", "print events as they happen", "none", "basic", "json")
 	cmd.Flags().StringVar(&o.monitorLog, "monitor-log", "", "file for the monitor instead of stdout; appended to")
 	cmd.Flags().BoolVar(&o.singleHost, "single-host", false, "no other host uses this folder: needed on NFS and the like")
-	if err := cmd.RegisterFlagCompletionFunc("mode", f.modes); err != nil {
-		panic(err) // the flag was added above
+	if err := errors.Join(cmd.RegisterFlagCompletionFunc("mode", f.modes), cmd.MarkFlagFilename("config", "cue", "yaml", "json", "toml")); err != nil {
+		panic(err) // the flags were added above
 	}
 	return leaf(cmd, o, runF, runDaemon)
 }
@@ -75,13 +79,16 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.config, err = configName(w, o.config); err != nil {
+		return err
+	}
 	info := o.identity()
 	release, err := w.LockDaemon(info)
 	if err != nil {
 		return err
 	}
 	defer release()
-	obs, err := w.Observe(workspace.ObserveOptions{Watch: true, Mode: o.mode, Now: o.f.io.Now, Daemon: info.Instance})
+	obs, err := w.Observe(workspace.ObserveOptions{Watch: true, Mode: o.mode, Config: o.config, Now: o.f.io.Now, Daemon: info.Instance})
 	if err != nil {
 		return err
 	}
@@ -101,6 +108,38 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 		Notice:      o.notice,
 	})
 	return o.ended(w, rep, errors.Join(err, shown()))
+}
+
+// configName is the name in the workspace folder of the file that --config means: the plan rests on it, so it
+// lies where the other inputs do.
+func configName(w *workspace.Workspace, arg string) (string, error) {
+	if arg == "" {
+		return "", nil
+	}
+	path, name := arg, filepath.Base(arg)
+	if beside := within(w, name); path == name && exists(beside) == nil {
+		path = beside
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if err := exists(path); err != nil {
+		return "", fail(exitInvalid, "name a file in "+workspace.Folder, "read configuration: %w", err)
+	}
+	given, errGiven := os.Stat(path)
+	inside, errInside := os.Stat(within(w, name))
+	if errGiven != nil || errInside != nil || !os.SameFile(given, inside) || !slices.Contains(configEndings, filepath.Ext(name)) {
+		return "", usage("put it beside millrace.cue, under a name of its own", "%s is no configuration in %s", arg, w.Dir)
+	}
+	return name, nil
+}
+
+var configEndings = []string{".cue", ".yaml", ".json", ".toml"}
+
+func exists(path string) error {
+	_, err := os.Stat(path)
+	return err
 }
 
 // ended says how the daemon ended. Being told to end is no error.
@@ -130,7 +169,7 @@ func (o *daemonOptions) identity() workspace.DaemonInfo {
 	}
 	return workspace.DaemonInfo{
 		Instance: "daemon-" + now.Format("20060102T150405.000Z") + "-" + hex.EncodeToString(random[:]),
-		PID:      os.Getpid(), Host: host, Command: strings.Join(os.Args, " "), Mode: o.mode, Since: now, SingleHost: o.singleHost,
+		PID:      os.Getpid(), Host: host, Command: strings.Join(os.Args, " "), Mode: o.mode, Config: o.config, Since: now, SingleHost: o.singleHost,
 	}
 }
 

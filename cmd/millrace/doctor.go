@@ -140,7 +140,7 @@ func (d *doctor) workspace(w *workspace.Workspace) {
 	}
 	d.add("journal", "ok", fmt.Sprintf("%d records, %d items", s.Seq, len(s.Items)), "")
 	d.laws(w)
-	_, v, err := d.f.look(d.ctx, "")
+	_, v, err := d.f.look(d.ctx)
 	if err != nil {
 		d.add("declarations", "error", err.Error(), "make the files readable for the user that runs Millrace")
 		return

@@ -90,7 +90,7 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 }
 
 // look reads the workspace and everything declared in it, still without a lock.
-func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, *workspace.View, error) {
+func (f *factory) look(ctx context.Context) (*workspace.Workspace, *workspace.View, error) {
 	w, err := f.open()
 	if err != nil {
 		return nil, nil, err
@@ -99,7 +99,7 @@ func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, 
 	if err != nil {
 		return w, nil, err
 	}
-	obs, err := f.observe(ctx, w, s, mode)
+	obs, err := f.observe(ctx, w, s)
 	if err != nil {
 		return w, nil, err
 	}
@@ -109,9 +109,14 @@ func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, 
 	return w, v, obs.Close()
 }
 
-// observe looks at the world once, and again while something that was just dropped settles.
-func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State, mode string) (*workspace.Observers, error) {
-	obs, err := w.Observe(workspace.ObserveOptions{Mode: mode, Now: f.io.Now})
+// observe looks at the world once, and again while something that was just dropped settles. It sees the
+// mode and the configuration that the daemon runs, if one does.
+func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State) (*workspace.Observers, error) {
+	opt := workspace.ObserveOptions{Now: f.io.Now}
+	if info, held := w.Daemon(); held {
+		opt.Mode, opt.Config = info.Mode, info.Config
+	}
+	obs, err := w.Observe(opt)
 	if err != nil {
 		return nil, err
 	}

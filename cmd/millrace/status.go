@@ -185,7 +185,7 @@ func (o *statusOptions) update(s *statusShape, first bool) error {
 
 // gather reads everything a status says.
 func gather(ctx context.Context, f *factory) (*statusShape, error) {
-	w, v, err := f.look(ctx, "")
+	w, v, err := f.look(ctx)
 	if err != nil {
 		return nil, err
 	}
