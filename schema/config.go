@@ -21,10 +21,10 @@ type Config struct {
 
 // RuntimeConfig is the section "runtime".
 type RuntimeConfig struct {
-	DefaultMode string         `json:"default_mode"`    // recompile
-	Lanes       map[string]int `json:"lanes,omitempty"` // recompile; by plane
-	Rescan      Duration       `json:"rescan"`          // next tick
-	Settle      Duration       `json:"settle"`
+	DefaultMode string         `json:"default_mode"`     // recompile
+	Lanes       map[string]int `json:"lanes,omitempty"`  // recompile; by plane
+	Rescan      Duration       `json:"rescan"`           // next tick
+	Settle      Duration       `json:"settle,omitempty"` // zero: what the system allows
 	Prune       bool           `json:"prune"`
 	PruneSettle Duration       `json:"prune_settle"`
 	PruneLimit  float64        `json:"prune_limit"` // share of the live declarations, 0 to 1

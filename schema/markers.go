@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -12,9 +13,10 @@ const (
 	maxMarkers    = 16  // distinct markers kept; two already conflict
 )
 
+// Compiled when they are first needed: every short command and every supervisor would pay for them.
 var (
-	markerPattern = regexp.MustCompile(`^ {0,3}###[ \t]+([A-Z][A-Z0-9_]*)[ \t]*$`)
-	fencePattern  = regexp.MustCompile("^ {0,3}(`{3,}|~{3,})(.*)$")
+	markerPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^ {0,3}###[ \t]+([A-Z][A-Z0-9_]*)[ \t]*$`) })
+	fencePattern  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("^ {0,3}(`{3,}|~{3,})(.*)$") })
 )
 
 // Markers finds the lines "### TOKEN" outside code fences in a text that is written to it piece by
@@ -70,14 +72,14 @@ func (m *Markers) keep(p []byte) {
 func (m *Markers) endLine() {
 	line := bytes.TrimSuffix(m.line, []byte{'\r'})
 	m.line = m.line[:0]
-	if f := fencePattern.FindSubmatch(line); f != nil {
+	if f := fencePattern().FindSubmatch(line); f != nil {
 		m.turnFence(f[1], f[2])
 		return
 	}
 	if m.fence != nil {
 		return
 	}
-	if t := markerPattern.FindSubmatch(line); t != nil && len(m.found) < maxMarkers {
+	if t := markerPattern().FindSubmatch(line); t != nil && len(m.found) < maxMarkers {
 		if token := string(t[1]); !slices.Contains(m.found, token) {
 			m.found = append(m.found, token)
 		}

@@ -12,7 +12,7 @@ import (
 func (v *View) NewItem(doc *schema.Document, source string) (it *schema.Item, data []byte, err error) {
 	f := v.Family(doc.Kind)
 	if f == nil {
-		return nil, nil, fmt.Errorf("admit %s: no family of that name in the plan; millrace modes show lists them", doc.Key())
+		return nil, nil, fmt.Errorf("admit %s: no family of that name in the plan; families are defined below families/", doc.Key())
 	}
 	head, err := doc.Head()
 	if err != nil {

@@ -85,6 +85,46 @@ func TestRedoKeepsWhatAPersonEditedMeanwhile(t *testing.T) {
 	}
 }
 
+// adopt takes over the file of an item as it lies there.
+func adopt(id string, data string) *Mutation {
+	m := &Mutation{By: "t"}
+	m.PutFile("tasks/queue/"+id+".md", schema.DigestOf([]byte(data)), []byte(data))
+	return m
+}
+
+func TestEditOfAFileThatIsBeingAdoptedStands(t *testing.T) {
+	w, f := counted(t)
+	put(t, w, "tasks/queue/A.md", "as found\n")
+	f.Reset(func(_ int, op disktest.Op) error {
+		if op.Name == "Datasync" { // the record can be read now, and its reader is quick
+			put(t, w, "tasks/queue/A.md", "edited at once\n")
+		}
+		return nil
+	})
+	mustCommit(t, w, adopt("A", "as found\n"))
+	f.Reset(nil)
+	if got := read(t, w, "tasks/queue/A.md"); got != "edited at once\n" {
+		t.Errorf("queue: %q", got)
+	}
+	if found := w.Strangers(); len(found) != 0 {
+		t.Errorf("strangers: %+v", found)
+	}
+}
+
+func TestRedoOfAnAdoptionLeavesALaterEdit(t *testing.T) {
+	w := newWorkspace(t)
+	put(t, w, "tasks/queue/A.md", "as found\n")
+	mustCommit(t, w, adopt("A", "as found\n"))
+	if err := os.Remove(filepath.Join(w.Dir, AppliedFile)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, w, "tasks/queue/A.md", "edited meanwhile\n")
+	w = settle(t, w)
+	if got := read(t, w, "tasks/queue/A.md"); got != "edited meanwhile\n" {
+		t.Errorf("queue: %q", got)
+	}
+}
+
 func TestRedoTouchesOnlyTheLastRecord(t *testing.T) {
 	w := newWorkspace(t)
 	mustCommit(t, w, admit("A", "B"))

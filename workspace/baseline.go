@@ -124,14 +124,26 @@ func starter(root *os.Root, mode string) (string, []byte) {
 			return "", nil
 		}
 	}
-	text := "// Millrace reads this file. `millrace config show` lists every field with its value and default.\nruntime: {\n"
-	if mode == "" {
-		text += "\t// default_mode: \"default_codex\"\n"
-	} else {
-		text += fmt.Sprintf("\tdefault_mode: %q\n", mode)
+	line := "\t// default_mode: \"default_codex\""
+	if mode != "" {
+		line = fmt.Sprintf("\tdefault_mode: %q", mode)
 	}
-	return ConfigNames[0], []byte(text + "}\n")
+	return ConfigNames[0], fmt.Appendf(nil, starterText, line)
 }
+
+const starterText = `// The configuration of Millrace. 'millrace config show' prints every field with the value it has,
+// 'millrace modes list' the modes, 'millrace doctor' what is wrong.
+runtime: {
+%s
+}
+
+// A program of your own as the agent, for every mode that names no runner (such as "standard"). The prompt
+// comes on its standard input; its last line says how it ended: ### OUTCOME.
+// runners: {
+//	default_runner: "mine"
+//	mine: {adapter: "command", run: ["./agent.sh"]}
+// }
+`
 
 // deploy makes the files that are missing.
 func deploy(root *os.Root, files map[string][]byte, rep *InitReport) error {

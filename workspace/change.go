@@ -16,6 +16,7 @@ type change struct {
 	from       string          // where the wanted bytes lay before the first record
 	known      []schema.Digest // ours: may be replaced without a trace
 	projection bool            // whatever lies there may be replaced
+	adopted    bool            // the record took over what lay there: whoever edits it now edits what is ours
 	held       []*Op           // contents it had meanwhile: parts of them may be left by a power cut
 	appends    []*Op           // after the content
 	through    uint64          // last record that touched it
@@ -61,6 +62,7 @@ func (cs *changes) add(rec *Record) {
 			c.knows(op.Was)
 			c.knows(op.Digest)
 			c.want, c.content, c.from, c.appends = op.Digest, op, "", nil
+			c.adopted = op.Was == op.Digest
 			if op.Was != Projection {
 				c.held = append(c.held, op)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 
 	"millrace/schema"
@@ -73,6 +74,7 @@ func (w *Workspace) catchUp() error {
 		if err := w.readOn(); err != nil {
 			return err
 		}
+		w.tip.Store(&tip{w.segment.name, w.segment.end})
 		if !w.segment.full() {
 			return nil
 		}
@@ -86,6 +88,23 @@ func (w *Workspace) catchUp() error {
 		w.segment.file.Close()
 		w.segment = next
 	}
+}
+
+// A tip is a place where the journal ends.
+type tip struct {
+	segment string
+	end     int64
+}
+
+// others reports whether the journal file, which has just changed, ends where this process has not
+// read or written yet: somebody else has committed.
+func (w *Workspace) others(name string) bool {
+	known := w.tip.Load()
+	if known == nil {
+		return true
+	}
+	info, err := w.disk.Lstat(name)
+	return err == nil && (path.Base(name) != known.segment || info.Size() != known.end)
 }
 
 func (w *Workspace) readOn() error {
@@ -235,6 +254,7 @@ func (w *Workspace) append(rec *Record) error {
 		return &MalformedError{What: fmt.Sprintf("the record has %d bytes, at most %d are written", len(payload), maxRecord)}
 	}
 	line, s := frame(payload), w.segment
+	w.tip.Store(&tip{s.name, s.end + int64(len(line))}) // before anybody can see it longer
 	if _, err := s.file.WriteAt(line, s.end); err != nil {
 		// A rest that cannot be cut either is cut, or found whole and carried out, by the next commit.
 		return errors.Join(fmt.Errorf("append record: %w", full(err)), s.file.Truncate(s.end))

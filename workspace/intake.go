@@ -242,7 +242,7 @@ func (in *intake) view(s *State, touched []schema.Key) *Intake {
 			delete(in.undec, k)
 			removed = true
 			fallthrough
-		case !differs:
+		case !differs && !s.Hold[k]: // what is held has no item yet that carries it
 			in.release(k)
 		}
 	}

@@ -19,6 +19,10 @@ import (
 // one as well: their folders' mtimes and the events tell of all but the rarest change.
 const thoroughEvery = 10
 
+// journalPatience is how often the journal is looked at where its changes are not told: what a command
+// commits must not wait for the rescan.
+const journalPatience = time.Second
+
 // passTime is how long one Refresh validates declarations before it lets what it has be acted on.
 const passTime = 100 * time.Millisecond
 
@@ -79,7 +83,7 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	o.hands = newHands(o.poke)
 	o.plant()
 	if opt.Watch {
-		if o.watch, err = newWatcher(w.Dir, o.cares, o.hint); err != nil {
+		if o.watch, err = newWatcher(w.Dir, o.cares, w.others, o.hint); err != nil {
 			o.deaf = schema.Diagnostics{unwatched(".", err)}
 		}
 	}
@@ -154,6 +158,9 @@ func (o *Observers) Next() time.Time {
 	}
 	if o.opt.Watch {
 		sooner(o.rescan())
+		if o.watch == nil || !o.watch.watched(JournalDir) {
+			sooner(now.Add(journalPatience))
+		}
 		if o.git.waited(len(o.intake.seen.Unreconciled) > 0) {
 			sooner(now.Add(gitPatience))
 		}
@@ -172,7 +179,7 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	o.again = false
 	l := pass{now: time.Now(), settle: cmp.Or(time.Duration(o.inputs.config.Runtime.Settle), restLeased)}
 	var names []string
-	whole := o.watch == nil || !l.now.Before(o.rescan())
+	whole := !o.opt.Watch || !l.now.Before(o.rescan())
 	if o.watch != nil {
 		var lost bool
 		names, lost, l.arrivals = o.watch.take()

@@ -78,6 +78,24 @@ func TestFileWrittenInPlaceRests(t *testing.T) {
 	}
 }
 
+func TestFileRestsByDefault(t *testing.T) {
+	x := observe(t, ObserveOptions{})
+	x.settle()
+	x.write("intake/a.md", taskDoc("a")[:30]) // closed again: no lease tells that more is to come
+	soon := time.Now().Add(time.Hour)
+	if err := os.Chtimes(filepath.Join(x.dir, "intake", "a.md"), soon, soon); err != nil { // however slow the test is
+		t.Fatal(err)
+	}
+	x.round(func(v *View) *Mutation {
+		if f := v.Intake.Files["intake/a.md"]; f == nil || !f.Settling {
+			t.Errorf("read at its first sight: %+v", f)
+		}
+		return nil
+	})
+	x.write("intake/a.md", taskDoc("a"))
+	x.until("the whole file", isDeclared("a"))
+}
+
 func TestSlowWriterIsWaitedFor(t *testing.T) {
 	x := observe(t, ObserveOptions{Watch: true})
 	x.settle()

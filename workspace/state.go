@@ -28,12 +28,13 @@ type State struct {
 	byPath     map[string]schema.Key // document path → item
 	byDecl     map[string]map[schema.Key]bool
 	dependants map[schema.Key]map[schema.Key]bool
-	ready      map[string][]*schema.Item      // claimable by family, in claim order
-	counts     map[string]map[string]int      // family → state → items
-	in         map[string]map[schema.Key]bool // active and blocked items by state: the few that are looked at always
-	touched    map[schema.Key]bool            // changed since the last Touched
-	lastStage  *schema.Outcome                // of the stage whose result was applied last
-	bulk       bool                           // a long fold is under way: the indexes are made at its end
+	blockers   map[schema.Key]map[schema.Key]bool // items that say they block a key
+	ready      map[string][]*schema.Item          // claimable by family, in claim order
+	counts     map[string]map[string]int          // family → state → items
+	in         map[string]map[schema.Key]bool     // active and blocked items by state: the few that are looked at always
+	touched    map[schema.Key]bool                // changed since the last Touched
+	lastStage  *schema.Outcome                    // of the stage whose result was applied last
+	bulk       bool                               // a long fold is under way: the indexes are made at its end
 }
 
 // NewState is the fold of an empty journal.
@@ -41,7 +42,7 @@ func NewState() *State {
 	return &State{
 		Items: map[schema.Key]*schema.Item{}, Runs: map[string]*schema.Run{}, Hold: map[schema.Key]bool{},
 		byPath: map[string]schema.Key{}, byDecl: map[string]map[schema.Key]bool{},
-		dependants: map[schema.Key]map[schema.Key]bool{}, ready: map[string][]*schema.Item{},
+		dependants: map[schema.Key]map[schema.Key]bool{}, blockers: map[schema.Key]map[schema.Key]bool{}, ready: map[string][]*schema.Item{},
 		counts: map[string]map[string]int{}, in: map[string]map[schema.Key]bool{}, touched: map[schema.Key]bool{},
 	}
 }
@@ -186,6 +187,9 @@ func (s *State) index(it *schema.Item) {
 	for _, d := range it.DependsOn {
 		add(s.dependants, schema.Key{Family: k.Family, ID: d}, k)
 	}
+	for _, b := range it.Blocks {
+		add(s.blockers, schema.Key{Family: k.Family, ID: b}, k)
+	}
 	if s.counts[k.Family] == nil {
 		s.counts[k.Family] = map[string]int{}
 	}
@@ -229,21 +233,25 @@ func add[A, B comparable](m map[A]map[B]bool, a A, b B) {
 	m[a][b] = true
 }
 
+func drop[A, B comparable](m map[A]map[B]bool, a A, b B) {
+	if delete(m[a], b); len(m[a]) == 0 {
+		delete(m, a)
+	}
+}
+
 func (s *State) unindex(it *schema.Item) {
 	k := it.Key()
 	if s.byPath[it.Path] == k { // another item may have taken the path already
 		delete(s.byPath, it.Path)
 	}
 	if it.Declared != nil {
-		if delete(s.byDecl[it.Declared.Path], k); len(s.byDecl[it.Declared.Path]) == 0 {
-			delete(s.byDecl, it.Declared.Path)
-		}
+		drop(s.byDecl, it.Declared.Path, k)
 	}
 	for _, d := range it.DependsOn {
-		dk := schema.Key{Family: k.Family, ID: d}
-		if delete(s.dependants[dk], k); len(s.dependants[dk]) == 0 {
-			delete(s.dependants, dk)
-		}
+		drop(s.dependants, schema.Key{Family: k.Family, ID: d}, k)
+	}
+	for _, b := range it.Blocks {
+		drop(s.blockers, schema.Key{Family: k.Family, ID: b}, k)
 	}
 	if s.counts[k.Family][it.State]--; s.counts[k.Family][it.State] == 0 {
 		delete(s.counts[k.Family], it.State)
@@ -297,6 +305,9 @@ func (s *State) Ready(family string) []*schema.Item { return s.ready[family] }
 
 // Dependants lists the items that name k in their dependencies, sorted.
 func (s *State) Dependants(k schema.Key) []schema.Key { return sortedKeys(s.dependants[k]) }
+
+// Blockers lists the items that name k as what they block, sorted.
+func (s *State) Blockers(k schema.Key) []schema.Key { return sortedKeys(s.blockers[k]) }
 
 // DeclaredIn lists the items whose declaration was last seen in the file, sorted.
 func (s *State) DeclaredIn(path string) []schema.Key { return sortedKeys(s.byDecl[path]) }

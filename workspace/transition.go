@@ -70,11 +70,19 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	m.PutItem(it)
 }
 
+// plane is the plane that works on an item, as events name it.
+func (v *View) plane(it *schema.Item) string {
+	if f := v.Family(it.Family); f != nil {
+		return f.Plane
+	}
+	return ""
+}
+
 // Complete ends an item well.
 func (m *Mutation) Complete(v *View, it *schema.Item) {
 	it.EndedBy = "run"
 	m.MoveItem(v, it, schema.StateDone)
-	m.Tell(Event{Type: EvDone, Item: it.Key(), Run: it.Run, To: schema.StateDone})
+	m.Tell(Event{Type: EvDone, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateDone})
 }
 
 // Block takes an item out of the way until somebody does something about the reason. Since is
@@ -83,7 +91,7 @@ func (m *Mutation) Block(v *View, it *schema.Item, why schema.Blocked) {
 	why.Since = v.Now
 	it.Blocked = &why
 	m.MoveItem(v, it, schema.StateBlocked)
-	m.Tell(Event{Type: EvBlocked, Item: it.Key(), Run: why.Run, Node: why.Node, Class: why.Class, Message: why.Message})
+	m.Tell(Event{Type: EvBlocked, Item: it.Key(), Plane: v.plane(it), Run: why.Run, Node: why.Node, Class: why.Class, Message: why.Message})
 }
 
 // Requeue makes an item claimable again and notes by whom and why; At is stamped here. fresh also
@@ -95,7 +103,7 @@ func (m *Mutation) Requeue(v *View, it *schema.Item, note schema.Note, fresh boo
 		it.Counters, it.Requeues = nil, 0
 	}
 	m.MoveItem(v, it, schema.StateQueue)
-	m.Tell(Event{Type: EvRequeued, Item: it.Key(), Run: it.Run, To: schema.StateQueue, Message: note.Why})
+	m.Tell(Event{Type: EvRequeued, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateQueue, Message: note.Why})
 }
 
 // CancelItem ends an item that is not to be done any more; by is what Item.EndedBy says (prune,
@@ -104,7 +112,7 @@ func (m *Mutation) CancelItem(v *View, it *schema.Item, by, why string) {
 	it.EndedBy = by
 	it.Note(schema.Note{At: v.Now, By: by, What: "cancelled", Why: why})
 	m.MoveItem(v, it, schema.StateCancelled)
-	m.Tell(Event{Type: EvCancelled, Item: it.Key(), Run: it.Run, To: schema.StateCancelled, Message: why})
+	m.Tell(Event{Type: EvCancelled, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateCancelled, Message: why})
 }
 
 // Supersede ends an item that others replace.
@@ -112,7 +120,7 @@ func (m *Mutation) Supersede(v *View, it *schema.Item, by, why string) {
 	it.EndedBy = by
 	it.Note(schema.Note{At: v.Now, By: by, What: "superseded", Why: why})
 	m.MoveItem(v, it, schema.StateSuperseded)
-	m.Tell(Event{Type: EvSuperseded, Item: it.Key(), Run: it.Run, To: schema.StateSuperseded, Message: why})
+	m.Tell(Event{Type: EvSuperseded, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateSuperseded, Message: why})
 }
 
 // EndRun closes a run at a terminal, or at the state its item was taken to instead.

@@ -71,63 +71,12 @@ func rank(w schema.Waiting) int {
 	return 1
 }
 
-// Idle says why nothing runs in a plane; nil when something does, or is about to.
-func (v *View) Idle(plane string) *schema.Waiting {
-	if all := v.IdleObstacles(plane); len(all) > 0 {
-		return &all[0]
-	}
-	return nil
-}
-
-// IdleObstacles are all reasons why nothing runs in a plane, those that need somebody to act first.
-func (v *View) IdleObstacles(plane string) []schema.Waiting {
-	for _, r := range v.Runs {
-		if r.Plane == plane && r.Request != "" {
-			return nil
-		}
-	}
-	if head := v.head(plane); head != nil {
-		return v.Obstacles(head.Key())
-	}
-	return append(v.Standing(), v.noWork(plane))
-}
-
 // CurrentPlan is the frozen plan that new runs take, or nil.
 func (v *View) CurrentPlan() *schema.Plan {
 	if v.Control.Plan == "" || v.Plans == nil {
 		return nil
 	}
 	return v.Plans(v.Control.Plan)
-}
-
-// head is the item of a plane whose obstacle is the plane's: an active one that stands still, the
-// first to be claimed, or the first that depends on others.
-func (v *View) head(plane string) *schema.Item {
-	for _, r := range v.ActiveRuns() {
-		if it := v.Items[r.Item]; r.Plane == plane && it != nil {
-			return it
-		}
-	}
-	families := v.claimed(plane)
-	for _, f := range families {
-		if ready := v.Ready(f); len(ready) > 0 {
-			return ready[0]
-		}
-	}
-	var first *schema.Item
-	for _, it := range v.Items {
-		if it.State == schema.StateQueue && slices.Contains(families, it.Family) && (first == nil || claimOrder(it, first) < 0) {
-			first = it
-		}
-	}
-	return first
-}
-
-func (v *View) claimed(plane string) []string {
-	if p := v.CurrentPlan(); p != nil && p.Graphs[plane] != nil {
-		return p.Graphs[plane].Claim
-	}
-	return nil
 }
 
 // Standing are the obstacles that concern all work alike: nobody runs it, it is paused, there is no
@@ -208,8 +157,8 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 func (v *View) handled(it *schema.Item) []schema.Waiting {
 	for _, h := range v.Hands {
 		if h.Key == it.Key() {
-			return []schema.Waiting{{Reason: WaitHands, Stalled: true, Message: fmt.Sprintf("its document was %s by hand: %s", h.What, h.Path),
-				ClearedBy: "put it back to " + it.Path + ", or change the declaration instead"}}
+			what, repair := v.Words(h)
+			return []schema.Waiting{{Reason: WaitHands, Stalled: true, Message: h.Path + ": " + what, ClearedBy: repair}}
 		}
 	}
 	return nil
@@ -373,57 +322,6 @@ func blocked(it *schema.Item) schema.Waiting {
 
 func retry(it *schema.Item) string {
 	return fmt.Sprintf("millrace queue retry-blocked %s --reason …", it.ID)
-}
-
-// undeclared is why a key that is no item is none.
-func (v *View) undeclared(k schema.Key) []schema.Waiting {
-	if v.Hold[k] {
-		return []schema.Waiting{{Reason: WaitHeld, Stalled: true, ClearedBy: "millrace queue admit " + k.ID,
-			Message: "declared before this workspace began, so it is held"}}
-	}
-	if w, ok := v.Declined[k]; ok {
-		return []schema.Waiting{w}
-	}
-	if v.Intake == nil {
-		return []schema.Waiting{unknown(k)}
-	}
-	subject := fmt.Sprintf("%s %q", k.Family, k.ID)
-	for _, path := range sorted(v.Intake.Files) {
-		f := v.Intake.Files[path]
-		for _, d := range f.Diags {
-			if d.Severity != schema.Warning && d.Subject == subject {
-				return []schema.Waiting{{Reason: WaitRejected, Stalled: true, Since: f.Changed,
-					Message: join(d.Field, d.Message), ClearedBy: "fix " + d.Place()}}
-			}
-		}
-	}
-	if found := v.Intake.ByKey[k]; len(found) == 1 {
-		w := schema.Waiting{Reason: WaitSettling, Message: "declared in " + found[0].Path + ", not admitted yet",
-			ClearedBy: "the daemon, in a moment"}
-		if v.NoDaemon {
-			w.Reason, w.ClearedBy, w.Stalled = WaitNoDaemon, "millrace run daemon", true
-		}
-		return []schema.Waiting{w}
-	}
-	return []schema.Waiting{unknown(k)}
-}
-
-func unknown(k schema.Key) schema.Waiting {
-	return schema.Waiting{Reason: WaitUnknown, Stalled: true, Message: "no " + k.Family + " of that id is declared",
-		ClearedBy: "millrace intake ls shows what is"}
-}
-
-func (v *View) noWork(plane string) schema.Waiting {
-	w := schema.Waiting{Reason: WaitNoWork, Message: "nothing is queued", ClearedBy: "a file dropped into " + IntakeDir + "/"}
-	n := 0
-	for _, f := range v.claimed(plane) {
-		n += v.Count(f, schema.StateBlocked)
-	}
-	if n > 0 {
-		w.Message = fmt.Sprintf("nothing is queued; %d blocked", n)
-		w.ClearedBy = "millrace queue retry-blocked ID --reason …, or " + w.ClearedBy
-	}
-	return w
 }
 
 func because(what, why string) string {

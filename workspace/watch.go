@@ -26,6 +26,7 @@ type watcher struct {
 	events *fsnotify.Watcher
 	dir    string // absolute, of the workspace folder
 	care   func(dir, base string) bool
+	others func(name string) bool // a journal file holds what somebody else has committed
 	hint   func()
 	done   chan struct{}
 
@@ -38,15 +39,20 @@ type watcher struct {
 	trouble map[string]schema.Diagnostic
 }
 
-func newWatcher(dir string, care func(dir, base string) bool, hint func()) (*watcher, error) {
+func newWatcher(dir string, care func(dir, base string) bool, others func(string) bool, hint func()) (*watcher, error) {
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{
-		events: events, dir: dir, care: care, hint: hint, done: make(chan struct{}),
+		events: events, dir: dir, care: care, others: others, hint: hint, done: make(chan struct{}),
 		dirty: map[string]bool{}, arrivals: map[string]arrival{},
 		ids: map[string]uint64{}, trouble: map[string]schema.Diagnostic{},
+	}
+	if err := events.Add(w.abs(JournalDir)); err == nil {
+		w.ids[JournalDir] = 0 // never told apart from another folder: who replaces the journal ends the daemon
+	} else {
+		w.trouble[JournalDir] = unwatched(JournalDir, err)
 	}
 	go w.listen()
 	return w, nil
@@ -93,6 +99,12 @@ func (w *watcher) note(e fsnotify.Event) {
 		return
 	}
 	name = filepath.ToSlash(name)
+	if path.Dir(name) == JournalDir {
+		if w.others(name) {
+			w.hint()
+		}
+		return
+	}
 	if !w.care(path.Dir(name), path.Base(name)) {
 		return
 	}

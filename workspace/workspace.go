@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/schema"
@@ -41,7 +42,8 @@ type Workspace struct {
 	saved     position
 	strangers []Stranger
 
-	hint struct { // wakes tails of this process
+	tip  atomic.Pointer[tip] // where the journal ends, as far as this process knows or makes it
+	hint struct {            // wakes tails of this process
 		sync.Mutex
 		ch chan struct{}
 	}
@@ -51,7 +53,7 @@ type Workspace struct {
 type NoWorkspaceError struct{ Project string }
 
 func (e *NoWorkspaceError) Error() string {
-	return fmt.Sprintf("open workspace: there is no %s in %s: run `millrace init` there", Folder, e.Project)
+	return fmt.Sprintf("there is no %s in %s", Folder, e.Project)
 }
 
 // Open opens the workspace of a project: the folder that holds millrace-agents. It reads nothing yet.

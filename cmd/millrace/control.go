@@ -232,6 +232,13 @@ func newCmdLock(f *factory) *cobra.Command {
 	return group("lock", "who holds the workspace", newCmdLockStatus(f, nil))
 }
 
+// lockShape is who holds the locks.
+type lockShape struct {
+	Running bool                  `json:"running"`                   // a daemon holds its lock, by the kernel's word
+	Daemon  *workspace.DaemonInfo `json:"daemon,omitempty"`          // the daemon that runs, else the last one
+	Commit  int                   `json:"commit_lock_pid,omitempty"` // process that commits right now
+}
+
 type lockOptions struct {
 	f   *factory
 	out output
@@ -250,11 +257,7 @@ func runLockStatus(_ *cobra.Command, o *lockOptions) error {
 		return err
 	}
 	info, held := w.Daemon()
-	shown := struct {
-		Running bool                  `json:"running"`
-		Daemon  *workspace.DaemonInfo `json:"daemon,omitempty"`
-		Commit  int                   `json:"commit_lock_pid,omitempty"`
-	}{held, nil, w.LockHolder()}
+	shown := lockShape{held, nil, w.LockHolder()}
 	if info.Instance != "" {
 		shown.Daemon = info
 	}

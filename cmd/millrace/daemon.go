@@ -98,7 +98,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	o.f.say("daemon %s runs %s", info.Instance, w.Dir)
+	o.f.say("daemon %d runs %s; Ctrl-C or 'millrace stop' ends it", info.PID, w.Dir)
 	binary, args := runner.Locate()
 	rep, err := reconcile.Run(cmd.Context(), reconcile.Options{
 		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,

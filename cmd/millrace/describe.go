@@ -23,10 +23,12 @@ type describeOptions struct {
 type description struct {
 	Item      itemShape        `json:"item"`
 	Obstacles []schema.Waiting `json:"obstacles,omitempty"` // all of them, the first is item.waiting
-	Needs     []related        `json:"needs,omitempty"`
-	NeededBy  []related        `json:"needed_by,omitempty"`
-	Runs      []runShape       `json:"runs,omitempty"`
-	Events    []eventShape     `json:"events,omitempty"`
+
+	Declaration *noteShape   `json:"declaration,omitempty"` // how its declaration and the item differ
+	Needs       []related    `json:"needs,omitempty"`
+	NeededBy    []related    `json:"needed_by,omitempty"`
+	Runs        []runShape   `json:"runs,omitempty"`
+	Events      []eventShape `json:"events,omitempty"`
 }
 
 type related struct {
@@ -45,8 +47,8 @@ func newCmdDescribe(f *factory, runF func(*cobra.Command, *describeOptions) erro
 	return leaf(cmd, o, runF, runDescribe, func(args []string) { o.id = args[0] })
 }
 
-func runDescribe(_ *cobra.Command, o *describeOptions) error {
-	w, v, err := o.f.state()
+func runDescribe(cmd *cobra.Command, o *describeOptions) error {
+	w, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -54,7 +56,7 @@ func runDescribe(_ *cobra.Command, o *describeOptions) error {
 	if err != nil {
 		return err
 	}
-	d := description{Item: shape(v, it), Obstacles: v.Obstacles(it.Key())}
+	d := description{Item: shape(v, it), Obstacles: v.Obstacles(it.Key()), Declaration: note(v, it.Key())}
 	for _, id := range it.DependsOn {
 		d.Needs = append(d.Needs, relate(v, schema.Key{Family: it.Family, ID: id}))
 	}
@@ -112,9 +114,9 @@ func (d *description) print(io *term.IO, wide bool) {
 	f.Add("Document", it.Path)
 	if it.Declared != nil {
 		f.Add("Declared in", it.Declared.Path)
-		if it.Outdated {
-			f.Add("Outdated", "the declaration was edited since")
-		}
+	}
+	if n := d.Declaration; n != nil {
+		f.Add("  "+n.Action, io.Paint(term.Yellow, n.Why))
 	}
 	f.Add("Source", it.Source+during(it.Item))
 	f.Add("Created", io.Time(it.CreatedAt)+" by "+it.CreatedBy)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,12 +35,13 @@ type diffOptions struct {
 // diffShape is what reconciling the declarations would do.
 type diffShape struct {
 	Changes  []changeShape      `json:"changes"`
-	Held     []schema.Key       `json:"held"`
+	Kept     []noteShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
+	Held     []schema.Key       `json:"held"` // older than the workspace
 	Rejected schema.Diagnostics `json:"rejected"`
 }
 
 type changeShape struct {
-	Action string     `json:"action"` // admit, replace, cancel, requeue, prune, plan, …
+	Action string     `json:"action"` // admit, replace, cancel, requeue, freeze plan, …
 	Item   schema.Key `json:"item,omitzero"`
 	Path   string     `json:"path,omitempty"`
 	Detail string     `json:"detail,omitempty"`
@@ -49,11 +51,12 @@ func newCmdDiff(f *factory, runF func(*cobra.Command, *diffOptions) error) *cobr
 	o := &diffOptions{f: f}
 	cmd := &cobra.Command{
 		Use: "diff", Short: "what reconciling the declarations would do; changes nothing", Args: cobra.NoArgs,
-		Long: "Say what reconciling the declarations would do to the queue, by asking the controllers that would do it.\n" +
+		Long: "Say what reconciling the declarations would do to the queue, by asking the controllers that would do it,\n" +
+			"and what it would hold or leave as it is.\n" +
 			"Exit code 0: nothing; 1: something; 3: some declarations are invalid.",
 		Example: "  millrace diff\n  millrace diff --ref origin/main -o markdown",
 	}
-	o.out.flag(cmd, "text", "json", "yaml", "markdown")
+	o.out.flag(cmd, "text", "wide", "json", "yaml", "markdown")
 	cmd.Flags().StringVar(&o.ref, "ref", "", "take declarations and workflow files as of this git revision")
 	return leaf(cmd, o, runF, runDiff)
 }
@@ -82,14 +85,14 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 	if o.out.Value == "markdown" {
 		_, err = io.WriteString(o.f.io.Out, d.markdown())
 	} else {
-		err = o.f.io.Print(o.out.Value, reportOf(d, func() { d.print(o.f) }))
+		err = o.f.io.Print(o.out.Value, term.Report{Data: d, Text: func(wide bool) { d.print(o.f, wide) }})
 	}
 	switch {
 	case err != nil:
 		return err
 	case len(d.Rejected) > 0:
 		return silent(exitInvalid)
-	case len(d.Changes) > 0:
+	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n noteShape) bool { return n.Action == string(intake.Hold) }):
 		return silent(exitDiffers)
 	}
 	return nil
@@ -99,6 +102,7 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 const enough = 100_000
 
 // dryRun asks the controllers for their mutations and folds them into a copy of the state in memory.
+// Where only time is lacking (an absence must last a while before it counts) it does as if it had passed.
 func (o *diffOptions) dryRun(ctx context.Context, w *workspace.Workspace) (*diffShape, error) {
 	s, err := w.Load()
 	if err != nil {
@@ -111,23 +115,29 @@ func (o *diffOptions) dryRun(ctx context.Context, w *workspace.Workspace) (*diff
 	defer func() { _ = obs.Close() }()
 	d := &diffShape{Changes: []changeShape{}, Held: []schema.Key{}}
 	controllers := []reconcile.Controller{control.New(), plan.New(), intake.New()}
+	var passed time.Duration
 	for range enough {
 		v := obs.View(s)
-		m, asked := propose(v, controllers)
-		if m == nil && len(asked) > 0 {
-			obs.Ask(asked)
+		v.Now = v.Now.Add(passed)
+		m, p := propose(v, controllers)
+		if m == nil && len(p.Observe) > 0 {
+			obs.Ask(p.Observe)
 			if err := obs.Refresh(ctx); err != nil {
 				return nil, err
 			}
-			if m, _ = propose(obs.View(s), controllers); m == nil {
-				return d.finish(v), nil
-			}
+			v = obs.View(s)
+			v.Now = v.Now.Add(passed)
+			m, p = propose(v, controllers)
 		}
-		if m == nil {
+		switch {
+		case m == nil && p.Settles && p.After > 0:
+			passed += p.After
+			continue
+		case m == nil:
 			return d.finish(v), nil
 		}
 		d.take(m)
-		rec := &workspace.Record{Seq: s.Seq + 1, Time: v.Now, Boot: s.Boot, By: m.By, Why: m.Why, Ops: m.Ops, Events: m.Events}
+		rec := &workspace.Record{Seq: s.Seq + 1, Time: s.Time, Boot: s.Boot, By: m.By, Why: m.Why, Ops: m.Ops, Events: m.Events}
 		if err := s.Fold(rec, func(op *workspace.Op) ([]byte, error) { return op.Content(), nil }); err != nil {
 			return nil, err
 		}
@@ -135,22 +145,26 @@ func (o *diffOptions) dryRun(ctx context.Context, w *workspace.Workspace) (*diff
 	return nil, errors.New("dry run: the controllers do not settle")
 }
 
-func propose(v *workspace.View, controllers []reconcile.Controller) (*workspace.Mutation, []workspace.Query) {
-	var asked []workspace.Query
+// propose asks one controller after the other; without a mutation it tells all that they wait for.
+func propose(v *workspace.View, controllers []reconcile.Controller) (*workspace.Mutation, reconcile.Proposal) {
+	var all reconcile.Proposal
 	for _, c := range controllers {
 		p := c.Reconcile(v)
 		if p.Mutation != nil {
-			return p.Mutation, nil
+			return p.Mutation, p
 		}
-		asked = append(asked, p.Observe...)
+		all.Observe = append(all.Observe, p.Observe...)
+		if p.Settles {
+			all.Settles, all.After = true, p.After
+		}
 	}
-	return nil, asked
+	return nil, all
 }
 
 // actions are the events that change the queue, in the words of a diff.
 var actions = map[string]string{
 	workspace.EvAdmitted: "admit", workspace.EvReplaced: "replace", workspace.EvPending: "replace later", workspace.EvRequeued: "requeue",
-	workspace.EvPruneSeen: "prune", workspace.EvCancelWanted: "cancel later", workspace.EvCancelled: "cancel", workspace.EvAdopted: "adopt",
+	workspace.EvCancelWanted: "cancel later", workspace.EvCancelled: "cancel", workspace.EvAdopted: "adopt",
 	workspace.EvRestored: "restore", workspace.EvPlan: "freeze plan", workspace.EvPaused: "pause", workspace.EvResumed: "resume", workspace.EvHeld: "hold",
 }
 
@@ -168,25 +182,29 @@ func (d *diffShape) finish(v *workspace.View) *diffShape {
 	}
 	slices.SortFunc(d.Held, workspace.CompareKeys)
 	d.Rejected = rejections(v)
+	d.Kept = notes(v, func(a intake.Action) bool { return a.Do != intake.Nothing && a.Do != intake.Reject && !v.Hold[a.Key] })
 	return d
 }
 
 func (d *diffShape) table() *term.Table {
-	t := term.NewTable("ACTION", "ITEM", "PATH", "DETAIL")
+	t := term.NewTable("ACTION", "ITEM", "+PATH", "DETAIL")
 	for _, c := range d.Changes {
-		style := map[string]term.Style{"admit": term.Green, "replace": term.Yellow, "cancel": term.Red, "prune": term.Red}[c.Action]
+		style := map[string]term.Style{"admit": term.Green, "replace": term.Yellow, "cancel": term.Red}[c.Action]
 		t.Row(term.Cell{Text: c.Action, Style: style}, c.Item.String(), c.Path, c.Detail)
+	}
+	for _, n := range d.Kept {
+		t.Row(term.Cell{Text: n.Action, Style: term.Yellow}, n.Item.String(), n.Path, n.Why)
 	}
 	return t
 }
 
-func (d *diffShape) print(f *factory) {
-	d.table().Print(f.io, false)
+func (d *diffShape) print(f *factory, wide bool) {
+	d.table().Print(f.io, wide)
 	section(f.io, "REJECTED", d.Rejected)
 	if len(d.Held) > 0 {
 		f.say("%d declarations older than the workspace are held; 'millrace queue admit' releases them", len(d.Held))
 	}
-	if len(d.Changes) == 0 && len(d.Rejected) == 0 {
+	if len(d.Changes)+len(d.Rejected)+len(d.Kept) == 0 {
 		f.say("nothing to do: what is declared is so")
 	}
 }
@@ -195,13 +213,16 @@ func (d *diffShape) print(f *factory) {
 func (d *diffShape) markdown() string {
 	var b strings.Builder
 	b.WriteString("### Millrace: what this changes in the queue\n\n")
-	if len(d.Changes) == 0 && len(d.Rejected) == 0 {
+	if len(d.Changes)+len(d.Rejected)+len(d.Kept) == 0 {
 		b.WriteString("Nothing.\n")
 	}
-	if len(d.Changes) > 0 {
+	if len(d.Changes)+len(d.Kept) > 0 {
 		b.WriteString("| action | item | declaration | |\n|---|---|---|---|\n")
 		for _, c := range d.Changes {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.Action, cell(c.Item.String()), cell(c.Path), cell(c.Detail))
+		}
+		for _, n := range d.Kept {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", n.Action, cell(n.Item.String()), cell(n.Path), cell(n.Why))
 		}
 	}
 	for i, r := range d.Rejected {

@@ -101,7 +101,7 @@ func (d *doctor) machine() {
 	}
 	binary, args := runner.Locate()
 	if len(args) > 0 {
-		d.add("supervisor", "ok", "millrace itself (millrace-stage is not beside it: stages take more memory)", "")
+		d.add("supervisor", "ok", "this program serves (millrace-stage is not beside it: stages take more memory)", "")
 	} else {
 		d.add("supervisor", "ok", binary, "")
 	}
@@ -165,10 +165,10 @@ func (d *doctor) laws(w *workspace.Workspace) {
 }
 
 func (d *doctor) declarations(v *workspace.View) {
-	if n := rejections(v); len(n) > 0 {
-		d.add("declarations", "warning", fmt.Sprintf("%d files, %d errors", len(v.Intake.Files), len(n)), "'millrace intake ls' shows file, line and what would be right")
-	} else {
-		d.add("declarations", "ok", fmt.Sprintf("%d files", len(v.Intake.Files)), "")
+	wrong := rejections(v)
+	d.add("declarations", pick2(len(wrong) > 0, "warning", "ok"), fmt.Sprintf("%d files, %d errors", len(v.Intake.Files), len(wrong)), "")
+	for _, g := range wrong[:min(len(wrong), shownAtMost)] {
+		d.add("declarations", "warning", g.Place()+": "+because(g.Subject, g.Message), orElse(g.Hint, "'millrace intake ls' shows all declarations"))
 	}
 	if n := len(v.Hold); n > 0 {
 		d.add("held", "warning", fmt.Sprintf("%d declarations older than the workspace", n), "millrace queue admit --all, or with --done")
@@ -176,8 +176,9 @@ func (d *doctor) declarations(v *workspace.View) {
 	for _, path := range slices.Sorted(maps.Keys(v.Control.Held)) {
 		d.add("held", "warning", path+" changed while a stage ran", "commit it, or millrace intake accept "+path)
 	}
-	for _, h := range v.Hands {
-		d.add("by hand", "warning", fmt.Sprintf("%s: %s", h.Path, h.What), "'millrace history' says what became of it")
+	for _, h := range v.Hands[:min(len(v.Hands), shownAtMost)] {
+		what, repair := v.Words(h)
+		d.add("by hand", "warning", h.Path+": "+what, repair)
 	}
 }
 
@@ -195,9 +196,16 @@ func (d *doctor) plan(v *workspace.View) {
 	}
 }
 
+// ownRunner is how a stage gets an agent that is not built in.
+const ownRunner = "name a program of yours: runners: {default_runner: \"mine\", mine: {adapter: \"command\", run: [\"./agent.sh\"]}}, and a mode that takes it (standard)"
+
 // runner looks whether what a runner starts is there.
 func (d *doctor) runner(r *schema.Runner) {
 	name := "runner " + r.Name
+	if known := runner.Adapters(); !slices.Contains(known, r.Adapter) {
+		d.add(name, "error", fmt.Sprintf("this Millrace has no adapter %s; it has: %s", r.Adapter, strings.Join(known, ", ")), ownRunner)
+		return
+	}
 	if len(r.Run) == 0 {
 		d.add(name, "ok", "adapter "+r.Adapter, "")
 		return
@@ -222,20 +230,19 @@ func (d *doctor) runner(r *schema.Runner) {
 
 func (d *doctor) queue(v *workspace.View) {
 	stalled := 0
-	for _, it := range v.Items {
-		if it.State != schema.StateQueue {
+	for _, it := range pick(v, func(it *schema.Item) bool { return it.State == schema.StateQueue }) {
+		w := stuck(v, it)
+		if w == nil {
 			continue
 		}
-		for _, w := range v.Obstacles(it.Key()) {
-			if w.Reason == workspace.WaitDependency && w.Stalled {
-				stalled++
-				d.add("queue", "warning", fmt.Sprintf("%s %s", it.Key(), w.Message), w.ClearedBy)
-				break
-			}
+		if stalled++; stalled <= shownAtMost {
+			d.add("queue", "warning", fmt.Sprintf("%s %s", it.Key(), w.Message), w.ClearedBy)
 		}
 	}
 	if stalled == 0 {
 		d.add("queue", "ok", "nothing waits for what will not come", "")
+	} else if stalled > shownAtMost {
+		d.add("queue", "warning", fmt.Sprintf("%d more wait for what will not come", stalled-shownAtMost), "'millrace status -o json' lists them all")
 	}
 }
 
@@ -272,6 +279,16 @@ func runVerify(cmd *cobra.Command, o *careOptions) error {
 	return err
 }
 
+// versionShape is which millrace this is.
+type versionShape struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`   // git revision it was built from
+	Dirty   bool   `json:"modified,omitempty"` // the working tree had changes
+	Schema  int    `json:"schema_version"`     // of everything it writes
+	Go      string `json:"go"`                 // toolchain
+	System  string `json:"platform"`           // linux/amd64
+}
+
 // version is set by the release build.
 var version = "dev"
 
@@ -283,14 +300,7 @@ func newCmdVersion(f *factory, runF func(*cobra.Command, *careOptions) error) *c
 }
 
 func runVersion(_ *cobra.Command, o *careOptions) error {
-	shown := struct {
-		Version string `json:"version"`
-		Commit  string `json:"commit,omitempty"`
-		Dirty   bool   `json:"modified,omitempty"`
-		Schema  int    `json:"schema_version"`
-		Go      string `json:"go"`
-		System  string `json:"platform"`
-	}{Version: version, Schema: schema.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	shown := versionShape{Version: version, Schema: schema.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {

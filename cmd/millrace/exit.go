@@ -87,7 +87,7 @@ func exitCode(err error) (code int, hint string) {
 	case errors.As(err, &diags):
 		return exitInvalid, "correct it and try again"
 	case errors.As(err, &none):
-		return exitNoWorkspace, "-C PATH names a project elsewhere"
+		return exitNoWorkspace, "'millrace init' makes a workspace there; -C PATH names a project elsewhere"
 	case errors.As(err, &running):
 		return exitLocked, "'millrace stop' ends it; 'millrace lock status' says who it is"
 	case errors.Is(err, workspace.ErrMoved):
@@ -103,8 +103,7 @@ func exitCode(err error) (code int, hint string) {
 // report prints an error as people read it and returns the exit code.
 func report(f *factory, err error) int {
 	if err != nil && !f.ran {
-		var known *failure
-		if !errors.As(err, &known) {
+		if _, known := errors.AsType[*failure](err); !known {
 			err = usage("'millrace help' lists the commands, 'millrace COMMAND --help' what one takes", "%w", err)
 		}
 	}

@@ -109,8 +109,9 @@ func (f *factory) look(ctx context.Context) (*workspace.Workspace, *workspace.Vi
 	return w, v, obs.Close()
 }
 
-// observe looks at the world once, and again while something that was just dropped settles. It sees the
-// mode and the configuration that the daemon runs, if one does.
+// observe looks at the world, and again while a look leaves something open: a file that was just
+// dropped settles, a hand in the runtime's folders is made sure of. It sees the mode and the configuration
+// that the daemon runs, if one does.
 func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State) (*workspace.Observers, error) {
 	opt := workspace.ObserveOptions{Now: f.io.Now}
 	if info, held := w.Daemon(); held {
@@ -120,26 +121,19 @@ func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *worksp
 	if err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(2 * time.Second); ; {
+	for end := f.io.Now().Add(2 * time.Second); ; {
 		if err := obs.Refresh(ctx); err != nil {
 			return nil, errors.Join(err, obs.Close())
 		}
-		if !settling(obs.View(s)) || time.Now().After(end) {
+		obs.View(s)
+		next := obs.Next()
+		if next.IsZero() || next.After(end) {
 			return obs, nil
 		}
-		if err := sleep(ctx, max(5*time.Millisecond, time.Until(obs.Next()))); err != nil {
+		if err := sleep(ctx, max(0, next.Sub(f.io.Now()))); err != nil {
 			return nil, errors.Join(err, obs.Close())
 		}
 	}
-}
-
-func settling(v *workspace.View) bool {
-	for _, f := range v.Intake.Files {
-		if f.Settling {
-			return true
-		}
-	}
-	return false
 }
 
 // plans reads archived plans, each once.

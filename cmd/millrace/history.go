@@ -112,7 +112,7 @@ func eventsOf(w *workspace.Workspace, filter historyFilter) ([]eventShape, error
 		}
 		told := rec.Events
 		if len(told) == 0 {
-			told = []workspace.Event{{Type: "record", Message: rec.Why}}
+			told = []workspace.Event{{Type: monitor.Untold, Message: rec.Why}}
 		}
 		for _, e := range told {
 			if filter.item == (schema.Key{}) || e.Item == filter.item {

@@ -98,7 +98,8 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 		if n := len(rep.Held); n > 0 {
 			o.f.say("held %d declarations that git tracks already; 'millrace queue admit --all' runs them, --done records them as done", n)
 		}
-		o.f.say("\nnext: 'millrace run daemon', and drop a task into %s/%s/", workspace.Folder, workspace.IntakeDir)
+		o.f.say("\nnext: drop a task into %s/%s/tasks/, then 'millrace run daemon --monitor basic'", workspace.Folder, workspace.IntakeDir)
+		o.f.say("      ('millrace doctor' says whether the agent of its stages is ready)")
 	}))
 }
 

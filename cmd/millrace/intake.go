@@ -141,6 +141,11 @@ func declarationsOf(v *workspace.View, f *workspace.IntakeFile, acts map[schema.
 		all = append(all, declarationShape{Path: f.Path, Status: "settling"})
 	case f.Diags.HasErrors():
 		all = append(all, declarationShape{Path: f.Path, Status: "rejected", Diagnostics: f.Diags})
+		for _, k := range v.DeclaredIn(f.Path) {
+			if a := acts[k]; a.Do == intake.Keep {
+				all = append(all, declarationShape{Path: f.Path, Item: k, Status: "rejected", State: v.Items[k].State, Why: a.Why})
+			}
+		}
 	case len(f.Diags) > 0 && len(all) > 0:
 		all[0].Diagnostics = f.Diags
 	}
@@ -167,8 +172,8 @@ func (s *declarationShape) judge(v *workspace.View, d workspace.Declared, a inta
 		s.Status = "rejected"
 	case intake.Hold:
 		s.Status = "held"
-	case intake.Nothing, intake.Relocate, intake.Recall:
-		s.Status, s.Why = "admitted", ""
+	case intake.Nothing, intake.Stay, intake.Relocate, intake.Recall:
+		s.Status = "admitted"
 	case intake.Admit:
 		s.Status = "pending"
 	default:

@@ -23,7 +23,9 @@ func main() {
 }
 
 func run(args []string) int {
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error of write, and ends quietly
+	// A reader that goes away is an error of write, and ends quietly. (Ignoring the signal would do the
+	// same, but agents would inherit that.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {

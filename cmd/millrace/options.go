@@ -64,6 +64,9 @@ func leaf[O any](cmd *cobra.Command, o *O, runF, real func(*cobra.Command, *O) e
 	if runF == nil {
 		runF = real
 	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error { return arguments(cmd, args, check) }
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, p := range prepare {
 			p(args)
@@ -71,6 +74,18 @@ func leaf[O any](cmd *cobra.Command, o *O, runF, real func(*cobra.Command, *O) e
 		return runF(cmd, o)
 	}
 	return cmd
+}
+
+// arguments says a wrong number of arguments in words.
+func arguments(cmd *cobra.Command, args []string, check cobra.PositionalArgs) error {
+	if check(cmd, args) == nil {
+		return nil
+	}
+	hint := "it is used like this: " + cmd.UseLine()
+	if n := len(args); n > 0 && check(cmd, append(args[:n:n], "more")) != nil {
+		return usage(hint, "%s does not take %q", cmd.CommandPath(), args[n-1])
+	}
+	return usage(hint, "%s needs to know more", cmd.CommandPath())
 }
 
 // group is a command that only holds others.

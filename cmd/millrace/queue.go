@@ -79,14 +79,17 @@ func runQueueShow(_ *cobra.Command, o *queueOptions) error {
 	if err != nil {
 		return fmt.Errorf("read document: %w", err)
 	}
-	shown := struct {
-		itemShape
-		Text string `json:"text"`
-	}{shape(v, it), string(text)}
+	shown := documentShape{shape(v, it), string(text)}
 	return o.f.io.Print(o.out.Value, term.Report{Data: shown, Names: []string{it.Key().String()}, Text: func(bool) {
 		_, _ = o.f.io.Out.Write(text)
 		o.f.say("%s", o.f.io.PaintErr(term.Dim, strings.TrimSuffix(fmt.Sprintf("-- %s, %s: %s", it.Path, it.State, conditions(v, it)), ": ")))
 	}})
+}
+
+// documentShape is an item with its document.
+type documentShape struct {
+	itemShape
+	Text string `json:"text"` // the canonical document
 }
 
 type interveneOptions struct {

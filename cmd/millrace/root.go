@@ -13,6 +13,7 @@ func newCmdRoot(f *factory) *cobra.Command {
 			"millrace-agents/intake/, and it is validated, admitted, built, checked, updated and done,\n" +
 			"under one frozen plan, one audited change at a time.\n\n" +
 			"Start with 'millrace init', then 'millrace run daemon'; 'millrace why' says what it waits for.",
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -26,6 +27,9 @@ func newCmdRoot(f *factory) *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("'"+cmd.CommandPath()+" --help' shows what it takes", "%w", err)
+	})
 	root.PersistentFlags().StringVarP(&f.dir, "workspace", "C", "", "project folder (default: the nearest parent with millrace-agents)")
 	root.PersistentFlags().BoolP("help", "h", false, "show help")
 	if err := root.MarkPersistentFlagDirname("workspace"); err != nil {

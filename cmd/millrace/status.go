@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,8 +34,9 @@ type statusShape struct {
 	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
 	Held          heldShape                    `json:"held"`
+	Standing      []noteShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`
-	Hands         []string                     `json:"hands,omitempty"`
+	Hands         []handShape                  `json:"hands,omitempty"`
 	LastFailure   *failureShape                `json:"last_failure,omitempty"`
 	LastOperator  *interventionShape           `json:"last_intervention,omitempty"`
 }
@@ -68,6 +68,15 @@ type heldShape struct {
 type failureShape struct {
 	Item schema.Key `json:"item"`
 	schema.Outcome
+}
+
+// handShape is something that a person did in the runtime's folders.
+type handShape struct {
+	Path    string     `json:"path"`
+	What    string     `json:"what"` // moved, edited, copied, deleted, foreign
+	Item    schema.Key `json:"item"`
+	Message string     `json:"message"`
+	Repair  string     `json:"repair"`
 }
 
 type interventionShape struct {
@@ -208,13 +217,14 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 	}
 	s.planes(v)
 	s.items(v)
-	s.Rejected = rejections(v)
+	s.Rejected, s.Standing = rejections(v), standing(v)
 	for k := range v.Hold {
 		s.Held.Declarations = append(s.Held.Declarations, k)
 	}
 	slices.SortFunc(s.Held.Declarations, workspace.CompareKeys)
 	for _, h := range v.Hands {
-		s.Hands = append(s.Hands, strings.TrimSpace(fmt.Sprintf("%s: %s %s", h.Path, h.What, h.Key)))
+		what, repair := v.Words(h)
+		s.Hands = append(s.Hands, handShape{h.Path, h.What, h.Key, what, repair})
 	}
 	return s, nil
 }
@@ -249,8 +259,8 @@ func (s *statusShape) items(v *workspace.View) {
 		case schema.StateBlocked:
 			s.Blocked = append(s.Blocked, shape(v, it))
 		case schema.StateQueue:
-			if sh := shape(v, it); len(v.Unmet(it)) > 0 && sh.Waiting != nil && sh.Waiting.Stalled && sh.Waiting.Reason == workspace.WaitDependency {
-				s.Waiting = append(s.Waiting, sh)
+			if w := stuck(v, it); w != nil {
+				s.Waiting = append(s.Waiting, itemShape{it, outdated(v, it), w})
 			}
 		}
 		if o := it.Last; o != nil && o.Failure != "" && (s.LastFailure == nil || o.At.After(s.LastFailure.At)) {
@@ -262,6 +272,19 @@ func (s *statusShape) items(v *workspace.View) {
 			}
 		}
 	}
+}
+
+// stuck is what of a queued item's own obstacles somebody must act on, whatever else there is.
+func stuck(v *workspace.View, it *schema.Item) *schema.Waiting {
+	if len(v.Unmet(it)) == 0 {
+		return nil // what concerns all alike is told once
+	}
+	for _, w := range v.Obstacles(it.Key()) {
+		if w.Stalled && w.Reason == workspace.WaitDependency {
+			return &w
+		}
+	}
+	return nil
 }
 
 // rejections are the diagnostics of declarations that are not valid.

@@ -34,8 +34,8 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	for _, path := range slices.Sorted(maps.Keys(s.Held.Changes)) {
 		f.Add("Held", io.Paint(term.Yellow, fmt.Sprintf("%s changed during %s; commit it, or 'millrace intake accept %s'", path, s.Held.Changes[path].During, path)))
 	}
-	for _, h := range s.Hands {
-		f.Add("By hand", io.Paint(term.Yellow, h))
+	for _, h := range s.Hands[:min(len(s.Hands), shownAtMost)] {
+		f.Add("By hand", io.Paint(term.Yellow, h.Path+": "+h.Message)+"; "+h.Repair)
 	}
 	if l := s.LastFailure; l != nil {
 		f.Addf("Last failure", "%s at %s of %s, %s", l.Failure, l.Node, l.Item, io.Time(l.At))
@@ -45,8 +45,34 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	}
 	f.Print(io)
 	s.tables(io, wide)
+	if len(s.Standing) > 0 {
+		_, _ = fmt.Fprintln(io.Out)
+		noteTable(s.Standing).Print(io, wide)
+	}
 	section(io, "WORKFLOW", s.Plan.Diags)
 	section(io, "REJECTED", s.Rejected)
+}
+
+// noteTable shows what the declaration table says, once for all items of which it says the same.
+func noteTable(all []noteShape) *term.Table {
+	t := term.NewTable("DECLARED", "", "BECAUSE")
+	items := map[string]int{}
+	for _, n := range all {
+		items[n.Action+n.Why]++
+	}
+	for _, n := range all {
+		count := items[n.Action+n.Why]
+		if count == 0 {
+			continue // told with the first
+		}
+		items[n.Action+n.Why] = 0
+		name := n.Item.String()
+		if count > 1 {
+			name += fmt.Sprintf(" and %d more", count-1)
+		}
+		t.Row(term.Cell{Text: name, Style: term.Bold}, term.Cell{Text: n.Action, Style: term.Yellow}, n.Why)
+	}
+	return t
 }
 
 // section prints diagnostics under a heading.
@@ -55,9 +81,19 @@ func section(io *term.IO, name string, ds schema.Diagnostics) {
 		return
 	}
 	_, _ = fmt.Fprintf(io.Out, "\n%s\n", io.Paint(term.Dim, name))
-	for _, d := range ds {
+	for _, d := range ds[:min(len(ds), shownAtMost)] {
 		text := strings.ReplaceAll(d.String(), "\n", "\n  ")
 		_, _ = fmt.Fprintf(io.Out, "  %s\n", io.Paint(pick2(d.Severity == schema.Warning, term.Yellow, term.Plain), text))
+	}
+	more(io, len(ds))
+}
+
+// shownAtMost is how many lines of a kind a person is shown; programs get all.
+const shownAtMost = 20
+
+func more(io *term.IO, n int) {
+	if n > shownAtMost {
+		_, _ = fmt.Fprintf(io.Out, "  … and %d more; '-o json' has them all\n", n-shownAtMost)
 	}
 }
 
@@ -114,15 +150,16 @@ func (s *statusShape) tables(io *term.IO, wide bool) {
 		blank()
 		s.depth().Print(io, wide)
 	}
-	if stuck := slices.Concat(s.Blocked, s.Waiting); len(stuck) > 0 {
+	if all := slices.Concat(s.Blocked, s.Waiting); len(all) > 0 {
 		blank()
 		t := term.NewTable("STUCK", "STATE", "BECAUSE", "CLEARED BY")
-		for _, it := range stuck {
+		for _, it := range all[:min(len(all), shownAtMost)] {
 			if it.Waiting != nil {
 				t.Row(term.Cell{Text: it.Key().String(), Style: term.Bold}, stateCell(it.State), term.Cut(it.Waiting.Message, 60), it.Waiting.ClearedBy)
 			}
 		}
 		t.Print(io, wide)
+		more(io, len(all))
 	}
 }
 

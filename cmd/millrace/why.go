@@ -22,6 +22,8 @@ type whyShape struct {
 	Subject string           `json:"subject"`
 	State   string           `json:"state,omitempty"`
 	Waiting []schema.Waiting `json:"waiting"` // the true blocker first; empty: nothing is in the way
+
+	Declaration *noteShape `json:"declaration,omitempty"` // how its declaration and the item differ
 }
 
 func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.Command {
@@ -54,7 +56,7 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 	answers := []whyShape{}
 	for _, p := range s.Planes {
 		all := orEmpty(v.IdleObstacles(p.Plane))
-		answers = append(answers, whyShape{p.Plane, pick2(len(all) > 0, "idle", "running"), all})
+		answers = append(answers, whyShape{Subject: p.Plane, State: pick2(len(all) > 0, "idle", "running"), Waiting: all})
 	}
 	if len(s.Planes) == 0 {
 		answers = append(answers, whyShape{Subject: "workspace", State: "idle", Waiting: v.Standing()})
@@ -81,14 +83,14 @@ func (o *whyOptions) besides(v *workspace.View) {
 func (o *whyOptions) item(v *workspace.View) (*whyShape, error) {
 	it, err := find(v.State, o.id, o.kind)
 	if err == nil {
-		return &whyShape{it.Key().String(), it.State, orEmpty(v.Obstacles(it.Key()))}, nil
+		return &whyShape{it.Key().String(), it.State, orEmpty(v.Obstacles(it.Key())), note(v, it.Key())}, nil
 	}
 	if len(v.Find(o.id)) > 1 {
 		return nil, err
 	}
 	for _, k := range o.keys(v) {
 		if w := v.Obstacles(k); len(w) > 0 && w[0].Reason != workspace.WaitUnknown {
-			return &whyShape{k.String(), "not admitted", w}, nil
+			return &whyShape{Subject: k.String(), State: "not admitted", Waiting: w}, nil
 		}
 	}
 	return nil, err
@@ -124,5 +126,9 @@ func (a *whyShape) print(io *term.IO) {
 	for i, w := range a.Waiting {
 		_, _ = fmt.Fprintf(io.Out, "  %s%s\n", pick2(i == 0, "", "and then: "), sentence(io, w))
 		_, _ = fmt.Fprintf(io.Out, "    %s %s\n", io.Paint(term.Dim, "cleared by:"), w.ClearedBy)
+	}
+	if n := a.Declaration; n != nil {
+		_, _ = fmt.Fprintf(io.Out, "  %s\n", io.Paint(term.Yellow, n.Action+": "+n.Why))
+		section(io, "REJECTED", n.Diagnostics)
 	}
 }

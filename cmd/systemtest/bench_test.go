@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,10 +12,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"millrace/workspace"
+	"millrace/workspace/reqdir"
 )
 
 // TestBench is the end-to-end program behind `make bench`: whole processes, a no-op agent, and queues
-// of growing length. It prints a table for docs/performance.md and asserts nothing about time.
+// of growing length. It prints what docs/performance.md reports and asserts nothing about time.
+// MILLRACE_BENCH_DROPS and MILLRACE_BENCH_IDLE (seconds) shorten it.
 func TestBench(t *testing.T) {
 	if os.Getenv("MILLRACE_BENCH") == "" {
 		t.Log("runs under make bench only: its figures mean nothing on a busy machine")
@@ -23,6 +28,7 @@ func TestBench(t *testing.T) {
 	for _, queued := range []int{10, 1_000, 10_000} {
 		t.Run(fmt.Sprint(queued), func(t *testing.T) { benchQueue(t, queued) })
 	}
+	t.Run("burst", benchBurst)
 	t.Run("readers at 100000", func(t *testing.T) {
 		p := newProject(t)
 		p.fill(100_000)
@@ -49,39 +55,77 @@ func (p *project) fill(n int) {
 func benchQueue(t *testing.T, queued int) {
 	p := newProject(t)
 	p.fill(queued)
-
-	began := time.Now()
-	daemon := p.startDaemon()
-	p.waitRunning()
-	report(t, "start-up with the snapshot", time.Since(began))
-	stopDaemon(t, daemon)
+	p.startUp("with the snapshot")
 	if err := os.Remove(p.path("millrace-agents/state/snapshot")); err != nil {
 		t.Fatal(err)
 	}
-	began = time.Now()
-	daemon = p.startDaemon()
-	p.waitRunning()
-	report(t, "start-up without the snapshot", time.Since(began))
+	daemon := p.startUp("without the snapshot")
 
-	time.Sleep(3 * time.Second)
-	rounds := size("MILLRACE_BENCH_DROPS", 40)
+	rounds := size("MILLRACE_BENCH_DROPS", 100)
+	from := time.Now()
 	report(t, "drop by rename → agent started", p.dropLatency("moved", rounds, 0)...)
 	report(t, "prepared elsewhere, moved in → agent started", p.dropLatency("old", rounds, 200*time.Millisecond)...)
-	report(t, "one stage with a no-op agent, start to start", p.stageGaps()...)
+	report(t, "written in place → agent started", p.writeLatency("written", rounds)...)
+	p.stages(from)
+	p.syncs(daemon.Process.Pid)
 
 	time.Sleep(10 * time.Second)
 	idle := time.Duration(size("MILLRACE_BENCH_IDLE", 60)) * time.Second
-	cpu, writes := cpuTime(t, daemon.Process.Pid), written(t, daemon.Process.Pid)
+	cpu, writes, wakes := cpuTime(t, daemon.Process.Pid), written(t, daemon.Process.Pid), switches(t, daemon.Process.Pid)
 	time.Sleep(idle)
 	used := cpuTime(t, daemon.Process.Pid) - cpu
-	t.Logf("%-50s %.3f %% CPU, %d write calls", fmt.Sprintf("idle over %s", idle), 100*used.Seconds()/idle.Seconds(), written(t, daemon.Process.Pid)-writes)
+	t.Logf("%-50s %.3f %% CPU, %d write calls, %d wake-ups", fmt.Sprintf("idle over %s", idle), 100*used.Seconds()/idle.Seconds(),
+		written(t, daemon.Process.Pid)-writes, switches(t, daemon.Process.Pid)-wakes)
 	t.Logf("%-50s %d MB", "resident memory", residentMB(t, daemon.Process.Pid))
 	stopDaemon(t, daemon)
 	p.readers()
 }
 
+// startUp measures a start with one task waiting: until the daemon says in the journal that it runs,
+// and until that task's agent runs.
+func (p *project) startUp(how string) *exec.Cmd {
+	id := "first-" + strings.Fields(how)[0]
+	p.drop(id+".yaml", task(id))
+	began := time.Now()
+	daemon := p.startDaemon()
+	p.eventually(id+" is done", func() bool { return p.isDone(id) })
+	for _, rec := range p.records() {
+		for _, e := range rec.Events {
+			if e.Type == workspace.EvDaemon && rec.Time.After(began) {
+				report(p.t, "start-up "+how+" → daemon.started", rec.Time.Sub(began))
+			}
+		}
+	}
+	report(p.t, "start-up "+how+" → agent of a waiting task", p.startOf(id).Sub(began))
+	if how != "without the snapshot" {
+		stopDaemon(p.t, daemon)
+	}
+	return daemon
+}
+
+func (p *project) isDone(id string) bool {
+	_, err := os.Stat(p.path("millrace-agents/tasks/done", id+".md"))
+	return err == nil
+}
+
+// benchBurst measures the validation of 10,000 documents, each a file of its own.
+func benchBurst(t *testing.T) {
+	p := newProject(t)
+	n := size("MILLRACE_BENCH_BURST", 10_000)
+	for i := range n {
+		p.write(fmt.Sprintf("millrace-agents/intake/tasks/burst-%06d.md", i), fmt.Sprintf("# Task %d\n\nTask-ID: burst-%06d\nAcceptance: it is done\nDepends-On: never\n", i, i))
+	}
+	time.Sleep(time.Second)
+	began := time.Now()
+	p.must("validate")
+	report(t, fmt.Sprintf("validate %d files", n), time.Since(began))
+	began = time.Now()
+	p.untilIdle()
+	report(t, fmt.Sprintf("admit %d files", n), time.Since(began))
+}
+
 func (p *project) readers() {
-	for _, args := range [][]string{{"version"}, {"status"}, {"queue", "ls"}} {
+	for _, args := range [][]string{{"version"}, {"status"}, {"queue", "ls"}, {"queue", "ls", "-o", "json"}} {
 		var took []time.Duration
 		for range 11 {
 			began := time.Now()
@@ -92,51 +136,55 @@ func (p *project) readers() {
 	}
 }
 
-func (p *project) waitRunning() {
-	for i := 0; ; i++ {
-		if len(p.processes("millrace")) > 0 && p.lockHeld() {
-			return
-		}
-		if i > 60_000 {
-			p.t.Fatal("the daemon never ran")
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// lockHeld asks the kernel whether a daemon of this workspace holds its lock.
-func (p *project) lockHeld() bool {
-	f, err := os.OpenFile(p.path("millrace-agents/state/daemon.lock"), os.O_RDWR, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
-}
-
 // dropLatency drops one task after the other into an idle daemon and reads, from the agent's own log,
 // when it was started. Files are left to age before they are moved in.
 func (p *project) dropLatency(name string, rounds int, age time.Duration) []time.Duration {
+	return p.latency(name, rounds, func(id string) time.Time {
+		tmp := p.path("millrace-agents", "intake", "."+id+".tmp")
+		p.ok(os.WriteFile(tmp, []byte(task(id)), 0o644))
+		time.Sleep(age)
+		began := time.Now()
+		p.ok(os.Rename(tmp, p.path("millrace-agents", "intake", id+".yaml")))
+		return began
+	})
+}
+
+// writeLatency writes each file where it is watched, as an editor without a rename does: it has to
+// settle.
+func (p *project) writeLatency(name string, rounds int) []time.Duration {
+	return p.latency(name, rounds, func(id string) time.Time {
+		p.ok(os.WriteFile(p.path("millrace-agents", "intake", id+".yaml"), []byte(task(id)), 0o644))
+		return time.Now()
+	})
+}
+
+func (p *project) latency(name string, rounds int, drop func(id string) time.Time) []time.Duration {
 	var took []time.Duration
 	for i := range rounds {
 		id := fmt.Sprintf("%s-%03d", name, i)
-		tmp := p.path("millrace-agents", "intake", "."+id+".tmp")
-		check(p.t.(*testing.T), os.WriteFile(tmp, []byte(task(id)), 0o644))
-		time.Sleep(age)
-		began := time.Now()
-		check(p.t.(*testing.T), os.Rename(tmp, p.path("millrace-agents", "intake", id+".yaml")))
-		p.eventually(id+" is done", func() bool {
-			_, err := os.Stat(p.path("millrace-agents/tasks/done", id+".md"))
-			return err == nil
-		})
-		for _, l := range p.log() {
-			if l.what == "start" && l.item == "task/"+id {
-				took = append(took, l.at.Sub(began))
-				break
-			}
-		}
+		began := drop(id)
+		p.eventually(id+" is done", func() bool { return p.isDone(id) })
+		took = append(took, p.startOf(id).Sub(began))
 	}
 	return took
+}
+
+func (p *project) ok(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// startOf is when the agent of a task's first stage noted its start.
+func (p *project) startOf(id string) time.Time {
+	for _, l := range p.log() {
+		if l.what == "start" && l.item == "task/"+id {
+			return l.at
+		}
+	}
+	p.t.Fatalf("%s never started", id)
+	return time.Time{}
 }
 
 type logged struct {
@@ -162,20 +210,71 @@ func (p *project) log() []logged {
 	return all
 }
 
-// stageGaps is what a stage costs beside its agent's own time: from one agent's end to the next
-// agent's start within the same item.
-func (p *project) stageGaps() []time.Duration {
-	var gaps []time.Duration
-	var end logged
+// stages tells, by stage, what it costs beside its agent's own work, and on what the time is spent:
+// the journal, the agent's log and the completions say when each part ended.
+func (p *project) stages(from time.Time) {
+	agent := map[string]map[string]time.Time{"start": {}, "end": {}}
 	for _, l := range p.log() {
-		if l.what == "start" && end.item == l.item {
-			gaps = append(gaps, l.at.Sub(end.at))
-		}
-		if l.what == "end" {
-			end = l
+		agent[l.what][l.request] = l.at
+	}
+	wanted := map[string]time.Time{}
+	parts := map[string][]time.Duration{}
+	add := func(stage, part string, d time.Duration) {
+		name := fmt.Sprintf("stage %s, %s", stage, part)
+		parts[name] = append(parts[name], d)
+	}
+	for _, rec := range p.records() {
+		for _, e := range rec.Events {
+			switch {
+			case e.Type == workspace.EvStarted:
+				wanted[e.Request] = rec.Time
+			case e.Type == workspace.EvFinished && wanted[e.Request].After(from):
+				c, err := reqdir.ReadCompletion(p.path("millrace-agents", workspace.RequestDir(e.Run, e.Request)))
+				p.ok(err)
+				start, end := agent["start"][e.Request], agent["end"][e.Request]
+				add(e.Stage, "1 decided → agent forked", c.Started.Sub(wanted[e.Request]))
+				add(e.Stage, "2 forked → agent's first line", start.Sub(c.Started))
+				add(e.Stage, "3 agent's last line → completion", c.Ended.Sub(end))
+				add(e.Stage, "4 completion → result decided", rec.Time.Sub(c.Ended))
+				add(e.Stage, "all but the agent's work", rec.Time.Sub(wanted[e.Request])-end.Sub(start))
+			}
 		}
 	}
-	return gaps
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		report(p.t, name, parts[name]...)
+	}
+}
+
+// syncs counts the calls that wait for the disk while one task goes through its stages, by strace where
+// it is installed: a drop, three stages and their checkpoint.
+func (p *project) syncs(pid int) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		p.t.Log("fsyncs of a task: strace is not installed, not counted")
+		return
+	}
+	time.Sleep(5 * time.Second) // the checkpoint of the work before
+	out := p.path("agent", "strace")
+	cmd := exec.Command(strace, "-f", "-qq", "-e", "trace=fsync,fdatasync,syncfs", "-o", out, "-p", fmt.Sprint(pid))
+	p.ok(cmd.Start())
+	time.Sleep(time.Second)
+	p.dropLatency("syncs", 1, 0)
+	time.Sleep(5 * time.Second)
+	p.ok(cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait() // ended by our signal
+	data, err := os.ReadFile(out)
+	p.ok(err)
+	counts := map[string]int{}
+	for _, call := range []string{"fsync(", "fdatasync(", "syncfs("} {
+		counts[strings.TrimSuffix(call, "(")] = strings.Count(string(data), " "+call)
+	}
+	starts := 0
+	for _, l := range p.log() {
+		if l.what == "start" && strings.HasPrefix(l.item, "task/syncs-") {
+			starts++
+		}
+	}
+	p.t.Logf("%-50s %v", fmt.Sprintf("one task, %d stages, checkpoint", starts), counts)
 }
 
 func report(t testing.TB, what string, took ...time.Duration) {
@@ -196,6 +295,27 @@ func stopDaemon(t testing.TB, cmd *exec.Cmd) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
+}
+
+// switches counts how often the threads of a process have gone to sleep by themselves: its wake-ups.
+func switches(t testing.TB, pid int) (n int) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for line := range strings.Lines(string(data)) {
+			var own int
+			if _, err := fmt.Sscanf(line, "voluntary_ctxt_switches: %d", &own); err == nil {
+				n += own
+			}
+		}
+	}
+	return n
 }
 
 func cpuTime(t testing.TB, pid int) time.Duration {

@@ -5,6 +5,7 @@ package systemtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,6 +64,8 @@ func build(dir string) error {
 type project struct {
 	t   testing.TB
 	dir string
+	env []string // besides the usual, for every command
+	bin string   // the millrace to run; "": the one under test
 }
 
 const testConfig = `runtime: {default_mode: "standard", prune_settle: "300ms"}
@@ -138,11 +141,13 @@ func (p *project) git(args ...string) {
 
 // command prepares a millrace process in the project folder.
 func (p *project) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(millrace, args...)
+	cmd := exec.Command(p.program(), args...)
 	cmd.Dir = p.dir
-	cmd.Env = cleanEnv()
+	cmd.Env = append(cleanEnv(), p.env...)
 	return cmd
 }
+
+func (p *project) program() string { return cmp.Or(p.bin, millrace) }
 
 func cleanEnv() []string {
 	var env []string
@@ -159,8 +164,8 @@ func (p *project) run(args ...string) (code int, stdout, stderr string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, millrace, args...)
-	cmd.Dir, cmd.Env = p.dir, cleanEnv()
+	cmd := exec.CommandContext(ctx, p.program(), args...)
+	cmd.Dir, cmd.Env = p.dir, append(cleanEnv(), p.env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -291,7 +296,7 @@ func (p *project) processes(name string) []int {
 
 // endStrays ends what a failed test left behind.
 func (p *project) endStrays() {
-	for _, name := range []string{"millrace", "millrace-stage", "agent"} {
+	for _, name := range []string{"millrace", "millrace-stage", "agent", "agent.sh", "bash", "sleep"} {
 		for _, pid := range p.processes(name) {
 			if proc, err := os.FindProcess(pid); err == nil {
 				_ = proc.Kill()

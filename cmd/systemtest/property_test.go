@@ -3,6 +3,7 @@ package systemtest
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"millrace/controllers/control"
 	"millrace/controllers/dispatch"
 	"millrace/controllers/intake"
@@ -21,18 +24,22 @@ import (
 	"millrace/controllers/result"
 	"millrace/reconcile"
 	"millrace/schema"
+	"millrace/schema/document"
 	"millrace/workspace"
-	"millrace/workspace/reqdir"
 )
 
 // TestPropertyRandomHands plays random operator's acts, agents' outcomes and restarts against the real
-// loop on a real folder. After every step the invariants must hold and no input may have changed; at
-// the end, with every hand withdrawn, all that can be done must be done.
+// loop on a real folder. After every step the invariants must hold but for what a hand in the runtime's
+// folders explains, and then that hand must be shown; no input may have changed and nothing that a hand
+// put anywhere may be lost. At the end, with every hand withdrawn, all that can be done must be done,
+// and then nothing must happen any more.
 func TestPropertyRandomHands(t *testing.T) {
 	seeds, steps := size("MILLRACE_PROPERTY_SEEDS", 3), size("MILLRACE_PROPERTY_STEPS", 40)
 	first := size("MILLRACE_PROPERTY_FIRST", 1)
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			leaks := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
 			g := newGame(t, int64(seed))
 			for step := range steps {
 				name := g.act()
@@ -47,22 +54,34 @@ func TestPropertyRandomHands(t *testing.T) {
 // A game is a workspace under random hands.
 type game struct {
 	*project
-	mu    sync.Mutex // of rng, while a stage is played
-	rng   *rand.Rand
-	w     *workspace.Workspace
-	o     *workspace.Observers
-	files map[string]string // intake files as the player left them
-	calm  bool              // agents do well from now on
+	w        *workspace.Workspace
+	o        *workspace.Observers
+	registry *document.Registry
+
+	mu      sync.Mutex // of all below, while a stage is played
+	rng     *rand.Rand
+	files   map[string]string        // the operator's half as the player left it, below millrace-agents
+	strange map[string]schema.Digest // what hands put into lifecycle folders, by path
+	calm    bool                     // agents do well from now on
+	played  []string                 // acts during stages since the last look
+}
+
+// config is the configuration with some values that say nothing, so that each is another one.
+func config(n int) string {
+	c := strings.Replace(fmt.Sprintf(testConfig, "/bin/true"), `"300ms"`, `"20ms", prune_limit: 1`, 1)
+	return c + fmt.Sprintf("budgets: fix_cycle_count: %d\n", 1+n%3)
 }
 
 func newGame(t *testing.T, seed int64) *game {
 	dir := t.TempDir()
 	p := &project{t: t, dir: dir}
-	p.write("millrace-agents/millrace.cue", strings.Replace(fmt.Sprintf(testConfig, "/bin/true"), `"300ms"`, `"20ms", prune_limit: 1`, 1))
+	registry, err := document.NewRegistry(nil)
+	check(t, err)
+	g := &game{project: p, registry: registry, rng: rand.New(rand.NewSource(seed)), files: map[string]string{}, strange: map[string]schema.Digest{}}
+	g.put("millrace.cue", config(0))
 	if _, err := workspace.Init(dir, workspace.InitOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	g := &game{project: p, rng: rand.New(rand.NewSource(seed)), files: map[string]string{}}
 	g.open()
 	t.Cleanup(g.close)
 	return g
@@ -87,213 +106,151 @@ func (g *game) close() {
 	}
 }
 
-// settle runs a few ticks of the real loop; its agents are played by finishStage.
-func (g *game) settle(ticks int) {
+// settle runs a few ticks of the real loop, or until it is idle (0); its agents are played by
+// finishStage.
+func (g *game) settle(ticks int) reconcile.Report {
 	g.t.Helper()
-	_, err := reconcile.Run(g.t.Context(), reconcile.Options{
+	rep, err := reconcile.Run(g.t.Context(), reconcile.Options{
 		Workspace: g.w, Observers: g.o, MaxTicks: ticks, Until: reconcile.Idle,
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: g.w.Dir, Start: g.finishStage},
-		Notice: func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
+		Notice:      func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
 	})
 	if err != nil {
+		g.tell()
 		g.t.Fatal(err)
 	}
+	return rep
 }
 
-// finishStage plays supervisor and agent: it leaves behind what a stage of any luck leaves.
-func (g *game) finishStage(dir string) error {
-	req, err := reqdir.ReadRequest(dir)
-	if err != nil {
-		return err
-	}
-	release, err := reqdir.Take(dir)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if spent, err := reqdir.Spend(dir); err != nil || !spent {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	luck := g.rng.Intn(12)
-	if g.calm {
-		luck = 11
-	}
-	outcome := ""
-	c := &schema.Completion{SchemaVersion: schema.Version, Request: req.ID, Run: req.Run, Exit: schema.ExitCompleted, Ended: time.Now().UTC()}
-	switch luck {
-	case 0: // the supervisor was killed
-		return nil
-	case 1:
-		c.Exit, c.Failure = schema.ExitFailed, schema.FailExit
-	case 2:
-		c.Exit, c.Failure = schema.ExitTimeout, schema.FailTimeout
-	case 3:
-		outcome = schema.OutcomeBlocked
-	case 4, 5:
-		outcome = req.Outcomes[g.rng.Intn(len(req.Outcomes))]
-	default:
-		for _, o := range req.Outcomes {
-			if o != schema.OutcomeBlocked && !strings.Contains(o, "NEED") {
-				outcome = o
-			}
-		}
-	}
-	if outcome != "" {
-		c.Claim = &schema.Claim{Outcome: outcome, Source: schema.StdoutFile}
-		for _, a := range req.Artifacts {
-			if a.NeededFor(outcome) {
-				if err := os.WriteFile(filepath.Join(dir, a.File), []byte("of "+req.ID), 0o644); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	if err := reqdir.List(dir, req, c); err != nil {
-		return err
-	}
-	return reqdir.WriteCompletion(dir, c)
-}
-
-// act does one random thing that an operator might do, and names it.
-func (g *game) act() string {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(g.files)), func(f string) bool { return f == "pause.yaml" })
-	pick := func() string { return names[g.rng.Intn(len(names))] }
-	what := g.rng.Intn(12)
-	if len(names) == 0 {
-		what = 0
-	}
-	switch what {
-	case 0, 1, 2:
-		id := fmt.Sprintf("t%02d", g.rng.Intn(12))
-		deps := ""
-		if g.rng.Intn(3) == 0 {
-			deps = fmt.Sprintf("depends_on: [t%02d]", g.rng.Intn(12))
-		}
-		g.put(id+".yaml", task(id, deps, fmt.Sprintf("priority: %d", g.rng.Intn(3))))
-		return "drop " + id
-	case 3:
-		f := pick()
-		g.put(f, strings.Replace(g.files[f], "title: ", fmt.Sprintf("title: edit %d of ", g.rng.Intn(1000)), 1))
-		return "edit " + f
-	case 4:
-		f := pick()
-		delete(g.files, f)
-		check(g.t.(*testing.T), os.Remove(g.path("millrace-agents/intake", f)))
-		return "delete " + f
-	case 5:
-		f := pick()
-		g.put(f, "kind: task\ntitle: [broken\n")
-		return "break " + f
-	case 6:
-		f := pick()
-		moved := fmt.Sprintf("moved-%d-%s", g.rng.Intn(1000), filepath.Base(f))
-		g.files[moved] = g.files[f]
-		delete(g.files, f)
-		check(g.t.(*testing.T), os.Rename(g.path("millrace-agents/intake", f), g.path("millrace-agents/intake", moved)))
-		return "move " + f
-	case 7:
-		return g.moveDocument()
-	case 8:
-		return g.cancel()
-	case 9:
-		g.put("pause.yaml", "kind: control\npaused: true\nreason: the game\n")
-		return "pause"
-	case 10:
-		if _, paused := g.files["pause.yaml"]; paused {
-			delete(g.files, "pause.yaml")
-			check(g.t.(*testing.T), os.Remove(g.path("millrace-agents/intake/pause.yaml")))
-			return "resume"
-		}
-		return "nothing"
-	default:
-		g.close()
-		g.open()
-		return "restart"
-	}
-}
-
+// put writes a file of the operator's half, as a careful program would.
 func (g *game) put(name, content string) {
 	g.files[name] = content
-	g.drop(name, content)
+	g.place(name, content)
 }
 
-// moveDocument moves some item's document by hand into another lifecycle folder.
-func (g *game) moveDocument() string {
-	var movable []*schema.Item
-	s := g.state()
-	for _, it := range s.Items {
-		if it.State == schema.StateQueue || it.State == schema.StateBlocked {
-			movable = append(movable, it)
-		}
-	}
-	if len(movable) == 0 {
-		return "nothing"
-	}
-	slices.SortFunc(movable, func(a, b *schema.Item) int { return strings.Compare(a.ID, b.ID) })
-	it := movable[g.rng.Intn(len(movable))]
-	to := []string{"queue", "blocked", "cancelled", "done"}[g.rng.Intn(4)]
-	from := g.path("millrace-agents", it.Path)
-	check(g.t.(*testing.T), os.Rename(from, g.path("millrace-agents/tasks", to, filepath.Base(it.Path))))
-	return fmt.Sprintf("move document of %s from %s to %s", it.ID, it.State, to)
+func (g *game) place(name, content string) {
+	tmp := g.path("millrace-agents", filepath.Dir(name), "."+filepath.Base(name)+".tmp")
+	check(g.t, os.MkdirAll(filepath.Dir(tmp), 0o755))
+	check(g.t, os.WriteFile(tmp, []byte(content), 0o644))
+	check(g.t, os.Rename(tmp, g.path("millrace-agents", name)))
 }
 
-// cancel ends a queued or blocked item as the command does: one audited mutation.
-func (g *game) cancel() string {
-	did := "nothing"
-	_, err := g.w.Transact(g.t.Context(), func(s *workspace.State) (*workspace.Mutation, error) {
-		v := g.o.View(s)
-		for _, k := range slices.SortedFunc(maps.Keys(s.Items), workspace.CompareKeys) {
-			it := s.Items[k]
-			if it.State != schema.StateQueue && it.State != schema.StateBlocked || g.rng.Intn(3) > 0 {
-				continue
-			}
-			m := &workspace.Mutation{By: "queue cancel", Why: "the game"}
-			m.CancelItem(v, it.Clone(), "command", "the game")
-			did = "cancel " + it.ID
-			return m, nil
+func (g *game) remove(name string) {
+	delete(g.files, name)
+	check(g.t, os.Remove(g.path("millrace-agents", name)))
+}
+
+// seen shows a view as a daemon would have it now that has nothing left to look at again, and commits
+// what is made of it.
+func (g *game) seen(look func(v *workspace.View) *workspace.Mutation) {
+	g.t.Helper()
+	for range 20 {
+		check(g.t, g.o.Refresh(g.t.Context()))
+		if _, err := g.w.Transact(g.t.Context(), func(s *workspace.State) (*workspace.Mutation, error) { g.o.View(s); return nil, nil }); err != nil {
+			g.t.Fatal(err)
 		}
-		return nil, nil
-	})
+		next := g.o.Next()
+		wait := time.Until(next)
+		if next.IsZero() || wait > time.Second {
+			break
+		}
+		time.Sleep(max(wait, time.Millisecond))
+	}
+	_, err := g.w.Transact(g.t.Context(), func(s *workspace.State) (*workspace.Mutation, error) { return look(g.o.View(s)), nil })
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return did
 }
 
 // hold checks what must be so after every step.
 func (g *game) hold(when string) {
 	g.t.Helper()
+	if len(g.played) > 0 {
+		when += " and, while stages ran, " + strings.Join(g.played, ", ")
+		g.played = nil
+	}
 	for name, want := range g.files {
-		got, err := os.ReadFile(g.path("millrace-agents/intake", name))
+		got, err := os.ReadFile(g.path("millrace-agents", name))
 		if err != nil || string(got) != want {
-			g.t.Fatalf("%s: input %s was touched: %v", when, name, err)
+			g.t.Errorf("%s: input %s was touched: %v", when, name, err)
 		}
 	}
-	findings, err := g.w.Verify(g.t.Context())
-	for tries := 0; err == nil && len(findings) > 0 && tries < 20; tries++ {
+	left := g.unexplained()
+	for tries := 0; len(left) > 0 && tries < 20; tries++ {
 		time.Sleep(20 * time.Millisecond) // a hand in the runtime's folders is seen by the next rescans
 		g.settle(1)
-		findings, err = g.w.Verify(g.t.Context())
+		left = g.unexplained()
 	}
-	if err != nil {
-		g.t.Fatalf("%s: %v", when, err)
-	}
-	for _, f := range findings {
+	for _, f := range left {
 		g.t.Errorf("%s: %s: %s: %s", when, f.Law, f.Path, f.Message)
 	}
-	s := g.state()
-	for _, f := range s.Invariants() {
-		g.t.Errorf("%s: %s: %s: %s", when, f.Law, f.Path, f.Message)
+	for path, d := range g.lost() {
+		g.t.Errorf("%s: what a hand put at %s is lost (%s)", when, path, d.Short())
 	}
 	if g.t.Failed() {
-		for _, rec := range g.records() {
-			events, _ := json.Marshal(rec.Events)
-			g.t.Logf("%d %s: %s %s", rec.Seq, rec.By, rec.Why, events)
-		}
+		g.tell()
 		g.t.FailNow()
+	}
+}
+
+// unexplained are the findings that no hand in the runtime's folders explains which is shown.
+func (g *game) unexplained() []workspace.Finding {
+	findings, err := g.w.Verify(g.t.Context())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if len(findings) == 0 {
+		return nil
+	}
+	shown := map[string]bool{}
+	g.seen(func(v *workspace.View) *workspace.Mutation {
+		for _, h := range v.Hands {
+			shown[h.Path], shown[h.Was] = true, true
+		}
+		return nil
+	})
+	return slices.DeleteFunc(findings, func(f workspace.Finding) bool { return shown[f.Path] || g.edited(f.Path) })
+}
+
+// edited reports whether a path is the document of an ended item that a hand wrote over: nobody reads
+// those again, so that is what verify alone shows.
+func (g *game) edited(path string) bool {
+	it := g.state().ByPath(path)
+	return it != nil && schema.Ended(it.State) && g.strange[path] != ""
+}
+
+// lost are the strange bytes that are neither in the workspace nor in its journal any more.
+func (g *game) lost() map[string]schema.Digest {
+	if len(g.strange) == 0 {
+		return nil
+	}
+	kept := map[schema.Digest]bool{}
+	check(g.t, filepath.WalkDir(g.path("millrace-agents"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "/runs/") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		kept[schema.DigestOf(data)] = true
+		return err
+	}))
+	for _, rec := range g.records() {
+		for _, op := range rec.Ops {
+			if op.Do == workspace.Write {
+				kept[op.Digest] = true
+			}
+		}
+	}
+	lost := maps.Clone(g.strange)
+	maps.DeleteFunc(lost, func(_ string, d schema.Digest) bool { return kept[d] })
+	return lost
+}
+
+// tell logs the journal.
+func (g *game) tell() {
+	for _, rec := range g.records() {
+		events, _ := json.Marshal(rec.Events)
+		g.t.Logf("%d %s: %s %s", rec.Seq, rec.By, rec.Why, events)
 	}
 }
 
@@ -301,19 +258,99 @@ func (g *game) hold(when string) {
 func (g *game) finish() {
 	g.t.Helper()
 	g.calm = true
-	if _, paused := g.files["pause.yaml"]; paused {
-		delete(g.files, "pause.yaml")
-		check(g.t.(*testing.T), os.Remove(g.path("millrace-agents/intake/pause.yaml")))
-	}
-	g.settle(400)
-	g.hold("at the end")
-	s := g.state()
-	if len(s.Runs) != 0 {
-		g.t.Errorf("%d runs never ended", len(s.Runs))
-	}
-	for k, it := range s.Items {
-		if k.Family == "task" && (it.State == schema.StateActive || it.State == schema.StateQueue && len(s.Unmet(it)) == 0) {
-			g.t.Errorf("%s is still %s", k, it.State)
+	for name := range g.files {
+		if strings.HasSuffix(name, "pause.yaml") {
+			g.remove(name)
 		}
 	}
+	g.put("millrace.cue", config(0))
+	g.settle(0)
+	for tries := 0; g.withdraw() && tries < 20; tries++ {
+		time.Sleep(20 * time.Millisecond)
+		g.settle(0)
+	}
+	g.hold("at the end")
+	if findings, err := g.w.Verify(g.t.Context()); err != nil || len(findings) > 0 {
+		g.t.Errorf("at the end: %v %+v", err, findings)
+	}
+	if rep := g.settle(0); rep.Commits > 0 {
+		g.t.Errorf("an idle workspace made %d commits", rep.Commits)
+	}
+	g.seen(func(v *workspace.View) *workspace.Mutation {
+		if len(v.Runs) != 0 {
+			g.t.Errorf("%d runs never ended", len(v.Runs))
+		}
+		for k, it := range v.Items {
+			switch {
+			case schema.Ended(it.State):
+			case v.Waiting(k) == nil:
+				g.t.Errorf("%s is %s and nothing says what it waits for", k, it.State)
+			case k.Family == "task" && (it.State == schema.StateActive || it.State == schema.StateQueue && len(v.Unmet(it)) == 0):
+				g.t.Errorf("%s is still %s: %+v", k, it.State, v.Waiting(k))
+			}
+		}
+		return nil
+	})
+	if g.t.Failed() {
+		g.tell()
+	}
+}
+
+// withdraw takes back what is still held, paused, or in the way by hand, and says whether anything was.
+func (g *game) withdraw() bool {
+	var hands []workspace.Hand
+	did := false
+	g.seen(func(v *workspace.View) *workspace.Mutation {
+		hands = v.Hands
+		c := v.Control.Clone()
+		if len(c.Held) == 0 && len(c.Pauses) == 0 && len(c.Runners) == 0 {
+			return nil
+		}
+		did = true
+		for p, h := range c.Held {
+			if c.Accepted == nil {
+				c.Accepted = map[string]schema.Digest{}
+			}
+			c.Accepted[p] = h.Digest
+			delete(c.Held, p)
+		}
+		delete(c.Pauses, workspace.PauseOperator)
+		clear(c.Runners)
+		m := &workspace.Mutation{By: "game", Why: "every hand is withdrawn"}
+		m.PutControl(c)
+		return m
+	})
+	for _, h := range hands {
+		did = true
+		switch {
+		case h.What == workspace.HandMoved && h.Digest == g.state().Items[h.Key].Document:
+			check(g.t, os.Rename(g.path("millrace-agents", h.Path), g.path("millrace-agents", h.Was)))
+		case h.What == workspace.HandEdited:
+			g.place(h.Path, string(g.content(g.state().Items[h.Key].Document)))
+		case h.What != workspace.HandDeleted:
+			check(g.t, os.Remove(g.path("millrace-agents", h.Path)))
+		}
+		delete(g.strange, h.Path)
+	}
+	for path := range g.strange {
+		if data, err := os.ReadFile(g.path("millrace-agents", path)); g.edited(path) && err == nil && schema.DigestOf(data) == g.strange[path] {
+			check(g.t, os.Remove(g.path("millrace-agents", path))) // the journal has what belongs there
+			delete(g.strange, path)
+			did = true
+		}
+	}
+	return did
+}
+
+// content finds bytes that the journal once wrote.
+func (g *game) content(d schema.Digest) []byte {
+	for _, rec := range g.records() {
+		for i := range rec.Ops {
+			if op := &rec.Ops[i]; op.Do == workspace.Write && op.Digest == d {
+				return op.Content()
+			}
+		}
+	}
+	g.t.Fatalf("the journal never held %s", d)
+	return nil
 }

@@ -242,7 +242,10 @@ func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
 
 // blockersOf lists the items that say they block k, those of this batch included.
 func (b *batch) blockersOf(k schema.Key) []string {
-	ids := slices.Clone(b.t.graph().admitted[k])
+	var ids []string
+	for _, blocker := range b.t.v.Blockers(k) {
+		ids = append(ids, blocker.ID)
+	}
 	for _, other := range b.order {
 		if it := b.items[other]; other.Family == k.Family && slices.Contains(it.Blocks, k.ID) && !slices.Contains(ids, it.ID) {
 			ids = append(ids, it.ID)

@@ -12,8 +12,7 @@ import (
 // are both refused, whichever is read first.
 type graph struct {
 	t        *table
-	blockers map[schema.Key][]string // ids that say they block a key
-	admitted map[schema.Key][]string // the same, of items only
+	blockers map[schema.Key][]string // ids of waiting declarations that say they block a key
 
 	strangers map[schema.Key][]string // dependencies of documents found in claimable folders
 
@@ -30,7 +29,7 @@ func (t *table) graph() *graph {
 		return t.deps
 	}
 	g := &graph{
-		t: t, blockers: map[schema.Key][]string{}, admitted: map[schema.Key][]string{}, strangers: map[schema.Key][]string{},
+		t: t, blockers: map[schema.Key][]string{}, strangers: map[schema.Key][]string{},
 		index: map[schema.Key]int{}, low: map[schema.Key]int{}, onStack: map[schema.Key]bool{}, loops: map[schema.Key][]schema.Key{},
 	}
 	t.deps = g
@@ -42,19 +41,10 @@ func (t *table) graph() *graph {
 			}
 		}
 	}
-	for k, it := range t.v.Items {
-		for _, b := range it.Blocks {
-			to := schema.Key{Family: k.Family, ID: b}
-			g.admitted[to] = append(g.admitted[to], k.ID)
-		}
-	}
 	for _, h := range t.v.Hands {
 		if h.What == workspace.HandForeign && h.Doc != nil && t.v.Items[h.Key] == nil {
 			g.strangers[h.Key] = dependencies(h.Doc, t.v.Family(h.Key.Family))
 		}
-	}
-	for _, ids := range g.admitted {
-		slices.Sort(ids)
 	}
 	return g
 }
@@ -82,12 +72,12 @@ func (g *graph) edges(k schema.Key) []schema.Key {
 	case it != nil:
 		ids = it.DependsOn
 	}
-	ids = slices.Concat(ids, g.strangers[k], g.blockers[k], g.admitted[k])
+	ids = slices.Concat(ids, g.strangers[k], g.blockers[k])
 	keys := make([]schema.Key, len(ids))
 	for i, id := range ids {
 		keys[i] = schema.Key{Family: k.Family, ID: id}
 	}
-	return keys
+	return append(keys, g.t.v.Blockers(k)...)
 }
 
 // dependencies lists what a document of the family depends on.

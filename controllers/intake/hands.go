@@ -109,7 +109,7 @@ func (b *batch) revert(h workspace.Hand, it *schema.Item) []workspace.Query {
 		return ask
 	}
 	b.rest(h.Path, h.Digest)
-	b.m.PutFile(h.Path, it.Document, data) // the commit keeps what it finds instead
+	b.m.PutFile(h.Path, "", data) // the commit keeps what stands in the way
 	why := fmt.Sprintf("edited by hand, but it is declared in %s: the edit is kept under %s", it.Declared.Path, workspace.ForeignDir)
 	b.tell(workspace.EvRestored, it, it.State, why)
 	b.did("revert edit of", h.Key)

@@ -32,18 +32,19 @@ func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
 	t := newTable(v)
 	b := newBatch(t)
 	var until time.Time
-	for a := range t.walk {
+	t.walk(v.Intake.Unreconciled, func(a Action) bool {
 		if a.Do.Changes() {
 			if b.conflicts(a) {
-				break // decided anew on what this batch leaves
+				return false // decided anew on what this batch leaves
 			}
-			if b.apply(a); b.keys == MaxBatch {
-				break
-			}
-		} else if !a.Until.IsZero() && (until.IsZero() || a.Until.Before(until)) {
+			b.apply(a)
+			return b.keys < MaxBatch
+		}
+		if !a.Until.IsZero() && (until.IsZero() || a.Until.Before(until)) {
 			until = a.Until
 		}
-	}
+		return true
+	})
 	if b.keys == 0 {
 		asks := b.hands()
 		if b.keys == 0 {

@@ -14,12 +14,12 @@ const byPrune = "prune"
 func (t *table) absent(a Action, it *schema.Item) Action {
 	v, d := t.v, it.Declared
 	switch f := v.Intake.Files[d.Path]; {
+	case f.Keeps(a.Key):
+		return show(a, Keep, fmt.Sprintf("%s is not valid now; what was admitted from it stays", d.Path))
 	case schema.Ended(it.State), it.Cancel != nil:
 		return a
 	case !v.Intake.Complete:
 		return hold(a, "the declarations have not all been read yet")
-	case f.Keeps(a.Key):
-		return show(a, Keep, fmt.Sprintf("%s is not valid now; what was admitted from it stays", d.Path))
 	case v.Config != nil && !v.Config.Runtime.Prune:
 		return hold(a, "its declaration is gone; pruning is off (runtime.prune)")
 	case v.Git.Busy != "":

@@ -6,6 +6,7 @@ package intake
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,12 +37,13 @@ const (
 	Outdated Do = "outdated" // the item ended, or works, with earlier content
 	Reject   Do = "reject"   // will not be done
 	Keep     Do = "keep"     // the declaration is broken; the item stays as it is
+	Stay     Do = "stay"     // ended by a command, and so it stays while the declaration does not change
 )
 
 // Changes reports whether the order changes state.
 func (d Do) Changes() bool {
 	switch d {
-	case Nothing, Hold, Outdated, Reject, Keep:
+	case Nothing, Hold, Outdated, Reject, Keep, Stay:
 		return false
 	}
 	return true
@@ -59,9 +61,24 @@ type Action struct {
 // Decide looks one key up in the declaration table.
 func Decide(v *workspace.View, k schema.Key) Action { return newTable(v).decide(k) }
 
-// Walk decides every key whose declaration and item may disagree, in the order in which the
-// controller works them off. It is what "diff" and "intake ls" show.
-func Walk(v *workspace.View) iter.Seq[Action] { return newTable(v).walk }
+// Walk decides every key that is declared, or whose item was, in the order in which the controller
+// works them off, and says what it has to say of it; Nothing is left out. It is what readers show, and
+// costs what exists: the controller looks only where declaration and item may disagree.
+func Walk(v *workspace.View) iter.Seq[Action] {
+	return func(yield func(Action) bool) {
+		if v.Intake == nil {
+			return
+		}
+		keys := slices.Collect(maps.Keys(v.Intake.ByKey))
+		for k, it := range v.Items {
+			if it.Declared != nil && len(v.Intake.ByKey[k]) == 0 {
+				keys = append(keys, k)
+			}
+		}
+		slices.SortFunc(keys, workspace.CompareKeys)
+		newTable(v).walk(keys, yield)
+	}
+}
 
 // A table decides the keys of one view, and remembers what it had to find out about the whole of it.
 type table struct {
@@ -75,11 +92,8 @@ type table struct {
 
 func newTable(v *workspace.View) *table { return &table{v: v} }
 
-func (t *table) walk(yield func(Action) bool) {
-	if t.v.Intake == nil {
-		return
-	}
-	for _, k := range t.v.Intake.Unreconciled {
+func (t *table) walk(keys []schema.Key, yield func(Action) bool) {
+	for _, k := range keys {
 		a := t.decide(k)
 		if a.Do != Nothing && !yield(a) {
 			return
@@ -160,7 +174,7 @@ func (t *table) equal(a Action, it *schema.Item) Action {
 	case it.Declared.Path != a.Declared.Path:
 		return do(a, Relocate, "moved from "+it.Declared.Path)
 	case it.State == schema.StateCancelled:
-		a.Why = "ended by " + it.EndedBy + "; it stays ended while its declaration does not change"
+		return show(a, Stay, "ended by "+it.EndedBy+"; it stays ended while its declaration does not change")
 	}
 	return a
 }
@@ -175,7 +189,7 @@ func (t *table) edited(a Action, it *schema.Item) Action {
 		}
 		return do(a, Defer, "edited while active: the edit waits until it leaves active")
 	case schema.Ended(it.State) && (it.State != schema.StateCancelled || it.EndedBy != byPrune):
-		return show(a, Outdated, fmt.Sprintf("edited after it was %s; nothing reruns; millrace queue reopen %s does", it.State, it.ID))
+		return show(a, Outdated, fmt.Sprintf("edited after it was %s; nothing reruns; declare it under another id to do it again", it.State))
 	}
 	if it.State == schema.StateBlocked {
 		if s, suspected := t.suspect(a); suspected {
@@ -245,7 +259,7 @@ func refusal(d *schema.Document) string {
 func (t *table) placed(a Action) (Action, bool) {
 	fam := t.v.Family(a.Key.Family)
 	if fam == nil {
-		return hold(a, fmt.Sprintf("no family %q is known; millrace modes show lists them", a.Key.Family)), false
+		return hold(a, fmt.Sprintf("no family %q is known; families are defined below families/", a.Key.Family)), false
 	}
 	for _, s := range []string{schema.StateQueue, schema.StateCancelled} {
 		if fam.Folders[s] == "" {

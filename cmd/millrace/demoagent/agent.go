@@ -101,7 +101,7 @@ func (a *agent) stage(ctx context.Context) (string, error) {
 		a.say("What the task spells out does not lead to its checks passing: it has to be planned anew.")
 		return "NEEDS_PLANNING", nil
 	}
-	return "", fmt.Errorf("I do not know how to be a %s", a.request.Stage)
+	return "", fmt.Errorf("no part is written for me as %s", a.request.Stage)
 }
 
 func (a *agent) edit(firstAttempt bool) error {

@@ -1,9 +1,13 @@
 package monitor
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
 	"strings"
+	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"millrace/cmd/millrace/term"
@@ -11,37 +15,95 @@ import (
 	"millrace/workspace"
 )
 
-// A stage that was lost and started again, and a run that was ended with its stage in flight, leave nothing
-// running behind: the idle line comes, once, and after six hours again.
-func TestIdleLineComesOnceAndEverySixHours(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		io, out, _ := term.Test()
-		m := &Monitor{Printer: Basic{IO: io}, Idle: func() string { return "nothing is queued" }, Now: time.Now,
-			Running: map[string]string{"req-0": "run-0"}}
-		events := []workspace.Event{
-			{Type: workspace.EvFinished, Run: "run-0", Request: "req-0", Class: schema.FailSupervisorLost},
-			{Type: workspace.EvRestarted, Run: "run-0", Request: "req-0"},
-			{Type: workspace.EvStarted, Run: "run-0", Request: "req-1"},
-			{Type: workspace.EvFinished, Run: "run-0", Request: "req-1", Class: schema.ClassSuccess},
-			{Type: workspace.EvStarted, Run: "run-1", Request: "req-2"},
-			{Type: workspace.EvRunEnded, Run: "run-1"},
-		}
-		go func() {
-			time.Sleep(13 * time.Hour)
-			m.Until(2)
-		}()
-		err := m.Run(t.Context(), "project", 0, func(yield func(*workspace.Record, error) bool) {
-			if !yield(&workspace.Record{Seq: 1, Events: events}, nil) {
+var at = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+
+// feed gives the records and then waits for the end, like a tail.
+func feed(ctx context.Context, recs ...*workspace.Record) iter.Seq2[*workspace.Record, error] {
+	return func(yield func(*workspace.Record, error) bool) {
+		for _, r := range recs {
+			if !yield(r, nil) {
 				return
 			}
-			time.Sleep(14 * time.Hour)
-			yield(&workspace.Record{Seq: 2}, nil)
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
-		if n := strings.Count(out.String(), "idle: nothing is queued"); n != 3 {
-			t.Errorf("%d idle lines in 13 hours:\n%s", n, out)
-		}
-	})
+		<-ctx.Done()
+	}
+}
+
+func record(seq uint64, events ...workspace.Event) *workspace.Record {
+	return &workspace.Record{Seq: seq, Time: at, By: "result", Events: events}
+}
+
+var (
+	n         = int64(1200)
+	stageDone = workspace.Event{
+		Type: workspace.EvFinished, Item: schema.Key{Family: "task", ID: "t"}, Plane: "work", Node: "build", Outcome: "OK", Class: schema.ClassSuccess,
+		To: "check", Message: "OK → check (1 of 2)", Tokens: &schema.Tokens{Input: &n}, Elapsed: schema.Duration(2500 * time.Millisecond),
+	}
+)
+
+func TestBasicIsOneCompactLine(t *testing.T) {
+	s, out, _ := term.Test()
+	m := &Monitor{Printer: Basic{s}, Now: func() time.Time { return at }, Idle: func() string { return "" }}
+	m.Until(2)
+	if err := m.Run(t.Context(), "w", 0, feed(t.Context(), record(1, stageDone), record(2))); err != nil {
+		t.Fatal(err)
+	}
+	if line := out.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, "work       build           t                     OK → check  1200 tokens  2.5s  (1 of 2)\n") {
+		t.Errorf("got %q", line)
+	}
+}
+
+func TestJSONLinesBeginWithTheVersion(t *testing.T) {
+	s, out, _ := term.Test()
+	m := &Monitor{Printer: JSON{s}, Now: func() time.Time { return at }, Idle: func() string { return "" }}
+	m.Until(1)
+	if err := m.Run(t.Context(), "w", 0, feed(t.Context(), record(1, stageDone))); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("got %d lines: %s", len(lines), out)
+	}
+	var first, second map[string]any
+	if err := errors.Join(json.Unmarshal([]byte(lines[0]), &first), json.Unmarshal([]byte(lines[1]), &second)); err != nil {
+		t.Fatal(err)
+	}
+	if first["type"] != "monitor" || first["version"] != float64(Version) {
+		t.Errorf("first line %s", lines[0])
+	}
+	if second["type"] != workspace.EvFinished || second["item"] != "task/t" || second["seq"] != float64(1) || second["outcome"] != "OK" {
+		t.Errorf("second line %s", lines[1])
+	}
+}
+
+func TestIdleIsSaidOnceAndRejectionsAtOnce(t *testing.T) {
+	s, out, _ := term.Test()
+	rejections := make(chan schema.Diagnostic, 1)
+	rejections <- schema.Diagnostic{Path: "intake/a.md", Line: 3, Message: "no", Hint: "yes"}
+	asked := make(chan struct{}, 10)
+	m := &Monitor{Printer: Basic{s}, Now: func() time.Time { return at }, Rejections: rejections,
+		Idle: func() string { asked <- struct{}{}; return "nothing is queued" }}
+	done := make(chan error, 1)
+	go func() { done <- m.Run(t.Context(), "w", 0, feed(t.Context())) }()
+	<-asked
+	m.Until(0)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "rejected intake/a.md:3: no\n") || strings.Count(got, "idle: nothing is queued\n") != 1 {
+		t.Errorf("got %q", got)
+	}
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+func TestAReaderThatGoesAwayEndsTheMonitor(t *testing.T) {
+	s, _, _ := term.Test()
+	s.Out = broken{}
+	m := &Monitor{Printer: Basic{s}, Now: func() time.Time { return at }, Idle: func() string { return "" }}
+	if err := m.Run(t.Context(), "w", 0, feed(t.Context(), record(1, stageDone))); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("got %v", err)
+	}
 }

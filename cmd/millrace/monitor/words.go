@@ -18,7 +18,7 @@ var said = map[string]string{
 	workspace.EvPlan:          "plan is current",
 	workspace.EvPlanRejected:  "workflow does not compile",
 	workspace.EvAdmitted:      "admitted",
-	workspace.EvReplaced:      "replaced by its edited declaration",
+	workspace.EvReplaced:      "replaced",
 	workspace.EvPending:       "edited while active: the edit waits",
 	workspace.EvRequeued:      "queued again",
 	workspace.EvPruneSeen:     "its declaration is gone",
@@ -47,6 +47,9 @@ var said = map[string]string{
 	workspace.EvDeclined:      "outbox document declined",
 }
 
+// Untold is the type of the event that stands for a record without one.
+const Untold = "record"
+
 // Words says an event in words, without its item, stage and time.
 func Words(e workspace.Event) string {
 	if e.Type == workspace.EvFinished {
@@ -57,9 +60,9 @@ func Words(e workspace.Event) string {
 		what = strings.ReplaceAll(e.Type[strings.LastIndexByte(e.Type, '.')+1:], "_", " ")
 	}
 	switch e.Type {
-	case workspace.EvPlan:
+	case workspace.EvPlan, Untold:
 		return term.OneLine(e.Message)
-	case workspace.EvAdmitted:
+	case workspace.EvAdmitted, workspace.EvReplaced:
 		if e.Message != "" {
 			e.Path = "" // where the document lies follows from its state
 		}

@@ -23,6 +23,9 @@ var adapters = map[string]adapter{
 	"command": commandAdapter,
 }
 
+// Adapters are the names of the adapters that there are, sorted.
+func Adapters() []string { return slices.Sorted(maps.Keys(adapters)) }
+
 // A job is one request as adapters see it.
 type job struct {
 	request *schema.Request
@@ -65,7 +68,7 @@ func (j *job) prepare() (*agent, error) {
 	adapt, ok := adapters[j.request.Runner.Adapter]
 	if !ok {
 		return nil, refuse(schema.FailRunnerNotFound, "runner %q has the adapter %q, which this Millrace does not know; it knows: %s",
-			j.request.Runner.Name, j.request.Runner.Adapter, strings.Join(slices.Sorted(maps.Keys(adapters)), ", "))
+			j.request.Runner.Name, j.request.Runner.Adapter, strings.Join(Adapters(), ", "))
 	}
 	return adapt(j)
 }

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,19 +57,11 @@ func (t *tree) open(ctx context.Context) error {
 		t.none = true
 		return nil
 	}
-	where, err := t.git(ctx, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects", "--show-prefix")
-	if err != nil {
-		if ctx.Err() == nil && strings.Contains(err.Error(), "not a git repository") {
-			t.none = true
-			return nil
-		}
+	repo, err := t.locate(ctx)
+	if err != nil || t.none {
 		return err
 	}
-	lines := strings.SplitN(where, "\n", 3)
-	if len(lines) < 3 {
-		return fmt.Errorf("find repository: git says %q", where)
-	}
-	t.prefix = strings.TrimSuffix(lines[2], "\n")
+	t.prefix = repo.prefix
 	if t.temp, err = os.MkdirTemp("", "millrace-tree-"); err != nil {
 		return err
 	}
@@ -76,15 +69,65 @@ func (t *tree) open(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(objects, "info"), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(objects, "info", "alternates"), []byte(lines[1]+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(objects, "info", "alternates"), []byte(repo.objects+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := copyIndex(lines[0], index); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // without an index (nothing was ever added) git starts an empty one
-	}
 	t.env = append(t.env, "GIT_INDEX_FILE="+index, "GIT_OBJECT_DIRECTORY="+objects)
+	entries, err := copyIndex(repo.index, index)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was ever added: git starts an empty one
+	}
+	if err != nil || !mayHold(entries, t.prefix+t.leaveOut+"/") {
+		return err
+	}
 	_, err = t.git(ctx, "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", t.leaveOut)
 	return err
+}
+
+// A repository is where git keeps what a digest needs, and where the project lies in it.
+type repository struct{ index, objects, prefix string }
+
+// locate finds the project's repository. The common one, a plain .git in the project itself, is known
+// by what git knows it by; git is asked about any other.
+func (t *tree) locate(ctx context.Context) (repository, error) {
+	dir := filepath.Join(t.project, ".git")
+	if plain(dir) {
+		return repository{filepath.Join(dir, "index"), filepath.Join(dir, "objects"), ""}, nil
+	}
+	where, err := t.git(ctx, "rev-parse", "--path-format=absolute", "--git-path", "index", "--git-path", "objects", "--show-prefix")
+	if err != nil {
+		if ctx.Err() == nil && strings.Contains(err.Error(), "not a git repository") {
+			t.none = true
+			return repository{}, nil
+		}
+		return repository{}, err
+	}
+	lines := strings.SplitN(where, "\n", 3)
+	if len(lines) < 3 {
+		return repository{}, fmt.Errorf("find repository: git says %q", where)
+	}
+	return repository{lines[0], lines[1], strings.TrimSuffix(lines[2], "\n")}, nil
+}
+
+// plain reports whether dir is a repository with a working tree around it and nothing of it elsewhere.
+func plain(dir string) bool {
+	for name, folder := range map[string]bool{"HEAD": false, "objects": true, "refs": true} {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err != nil || info.IsDir() != folder {
+			return false
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "commondir")); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	config, err := os.ReadFile(filepath.Join(dir, "config"))
+	return err == nil && !bytes.Contains(bytes.ToLower(config), []byte("worktree")) && !bytes.Contains(bytes.ToLower(config), []byte("include"))
+}
+
+// mayHold reports whether an index may have an entry below a folder. Versions 2 and 3 write names in
+// full; others abbreviate them, or refer to another file.
+func mayHold(index []byte, folder string) bool {
+	abbreviated := len(index) < 8 || index[7] != 2 && index[7] != 3 || bytes.Contains(index, []byte("link"))
+	return abbreviated || bytes.Contains(index, []byte(folder))
 }
 
 func (t *tree) close() {
@@ -114,20 +157,19 @@ func gitEnvironment() []string {
 }
 
 // copyIndex keeps the time of the original: by it git tells entries that it must not trust.
-func copyIndex(from, to string) error {
+func copyIndex(from, to string) ([]byte, error) {
 	in, err := os.Open(from)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer in.Close()
 	info, err := in.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	data, err := io.ReadAll(in)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close(), os.Chtimes(to, info.ModTime(), info.ModTime()))
+	return data, errors.Join(os.WriteFile(to, data, 0o600), os.Chtimes(to, info.ModTime(), info.ModTime()))
 }

@@ -4,7 +4,8 @@
 //
 // In the project folder, agent/<item> scripts an item: a line "STAGE OUTCOME OUTCOME …" gives the
 // outcomes of that stage's visits in turn, "!kill" ends it by signal, "!silent" says nothing,
-// "!exit" fails. agent/delay holds milliseconds to work. agent/log gets a line per start and end.
+// "!exit" fails. agent/delay holds milliseconds to work; while agent/hold exists, work does not end.
+// agent/log gets a line per start and end.
 package main
 
 import (
@@ -63,6 +64,12 @@ func work() error {
 		if ms, err := strconv.Atoi(strings.TrimSpace(string(d))); err == nil {
 			time.Sleep(time.Duration(ms) * time.Millisecond)
 		}
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(project, "agent", "hold")); err != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	outcome, err := next(project, &req)
 	if err != nil {
