@@ -15,24 +15,25 @@ const Folder = "millrace-agents"
 
 // Paths below the workspace folder, slash-separated. Every path in the journal is of this form.
 const (
-	IntakeDir   = "intake"
-	StateDir    = "state"
-	RunsDir     = "runs"
-	LockFile    = "state/lock"
-	DaemonLock  = "state/daemon.lock"
-	DaemonFile  = "state/daemon.json" // who holds it: a message, never evidence
-	JournalDir  = "state/journal"
-	BlobsDir    = "state/blobs"
-	PlansDir    = "state/plans"
-	StatusDir   = "state/status"
-	ForeignDir  = "state/foreign"
-	AppliedFile = "state/applied"
-	Checkpoint  = "state/checkpoint"
-	Snapshot    = "state/snapshot"
-	ControlFile = "state/control.json"
-	HoldFile    = "state/hold.json"
-	PlanFile    = "state/compiled_plan.json"
-	Manifest    = "state/baseline.json" // digests of the embedded assets as deployed
+	IntakeDir      = "intake"
+	StateDir       = "state"
+	RunsDir        = "runs"
+	LockFile       = "state/lock"
+	DaemonLock     = "state/daemon.lock"
+	DaemonFile     = "state/daemon.json"     // who holds it: a message, never evidence
+	ConditionsFile = "state/conditions.json" // what the daemon lives with: a message as well
+	JournalDir     = "state/journal"
+	BlobsDir       = "state/blobs"
+	PlansDir       = "state/plans"
+	StatusDir      = "state/status"
+	ForeignDir     = "state/foreign"
+	AppliedFile    = "state/applied"
+	Checkpoint     = "state/checkpoint"
+	Snapshot       = "state/snapshot"
+	ControlFile    = "state/control.json"
+	HoldFile       = "state/hold.json"
+	PlanFile       = "state/compiled_plan.json"
+	Manifest       = "state/baseline.json" // digests of the embedded assets as deployed
 )
 
 // ConfigNames are the configuration files, of which at most one may exist.

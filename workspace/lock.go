@@ -148,6 +148,9 @@ func (w *Workspace) LockDaemon(info DaemonInfo) (release func(), err error) {
 	if err == nil {
 		err = w.message(DaemonFile, append(raw, '\n'))
 	}
+	if err == nil {
+		err = w.ShowConditions(nil)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", DaemonFile, err), l.Close())
 	}

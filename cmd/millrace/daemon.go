@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -105,7 +106,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) error { return runner.Start(binary, dir, args...) }},
 		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Notice:      o.notice,
+		Notice:      (&board{o: o, w: w}).notice,
 	})
 	return o.ended(w, rep, errors.Join(err, shown()))
 }
@@ -151,12 +152,27 @@ func (o *daemonOptions) ended(w *workspace.Workspace, rep reconcile.Report, err 
 	return o.f.leftRunning(w)
 }
 
-func (o *daemonOptions) notice(c reconcile.Condition) {
+// A board shows what the daemon lives with: on its own terminal, and to whoever asks for the status.
+type board struct {
+	o *daemonOptions
+	w *workspace.Workspace
+
+	mu   sync.Mutex
+	held []workspace.Condition
+}
+
+// notice is called by the loop and by those who start stages.
+func (b *board) notice(c reconcile.Condition) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = slices.DeleteFunc(b.held, func(h workspace.Condition) bool { return h.Name == c.Name })
 	if c.Lifted {
-		o.f.say("%s goes on", c.Name)
-		return
+		b.o.f.say("%s goes on", c.Name)
+	} else {
+		b.held = append(b.held, workspace.Condition{Name: c.Name, Message: c.Message, Since: c.Since.UTC()})
+		b.o.f.say("%s", b.o.f.io.PaintErr(term.Yellow, c.Name+": "+c.Message))
 	}
-	o.f.say("%s", o.f.io.PaintErr(term.Yellow, c.Name+": "+c.Message))
+	_ = b.w.ShowConditions(b.held) // it has been said here; what it tells of may be the reason why it cannot be written
 }
 
 func (o *daemonOptions) identity() workspace.DaemonInfo {

@@ -145,6 +145,9 @@ func (d *doctor) workspace(w *workspace.Workspace) {
 		d.add("declarations", "error", err.Error(), "make the files readable for the user that runs Millrace")
 		return
 	}
+	for _, c := range v.Troubles {
+		d.add("daemon", "error", because(c.Name, c.Message), "make that possible again; the daemon tries by itself")
+	}
 	d.declarations(v)
 	d.plan(v)
 	d.queue(v)

@@ -78,7 +78,7 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 		return w, nil, err
 	}
 	_, held := w.Daemon()
-	v := &workspace.View{State: s, Now: f.io.Now().UTC(), NoDaemon: !held, Plans: plans(w), Requests: map[string]*workspace.RequestSeen{}}
+	v := &workspace.View{State: s, Now: f.io.Now().UTC(), NoDaemon: !held, Troubles: w.Conditions(), Plans: plans(w), Requests: map[string]*workspace.RequestSeen{}}
 	for _, r := range s.Runs {
 		if r.Request == "" {
 			continue
@@ -105,7 +105,7 @@ func (f *factory) look(ctx context.Context) (*workspace.Workspace, *workspace.Vi
 	}
 	v := obs.View(s)
 	_, held := w.Daemon()
-	v.NoDaemon, v.Declined = !held, declined(v)
+	v.NoDaemon, v.Troubles, v.Declined = !held, w.Conditions(), declined(v)
 	return w, v, obs.Close()
 }
 
