@@ -52,7 +52,7 @@ func newCmdIntakeLs(f *factory, runF func(*cobra.Command, *intakeOptions) error)
 }
 
 func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
-	_, v, err := o.f.look(cmd.Context(), "")
+	_, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -302,7 +302,7 @@ func runQueueAdmit(cmd *cobra.Command, o *intakeOptions) error {
 	if o.all == (len(o.ids) > 0) {
 		return usage("'millrace queue admit --all', or name ids", "say which: --all or ids, not both")
 	}
-	w, seen, err := o.f.look(cmd.Context(), "")
+	w, seen, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}
