@@ -17,6 +17,9 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	var f term.Fields
 	f.Add("Workspace", io.Paint(term.Bold, s.Workspace))
 	f.Add("Daemon", s.daemon(io))
+	for _, c := range s.Conditions {
+		f.Add("Trouble", io.Paint(term.Red, because(c.Name, c.Message))+io.Paint(term.Dim, ", since "+io.Time(c.Since)))
+	}
 	f.Add("Plan", s.plan(io))
 	for _, source := range slices.Sorted(maps.Keys(s.Pauses)) {
 		p := s.Pauses[source]
@@ -44,7 +47,7 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 		f.Addf("Last failure", "%s at %s of %s, %s", l.Failure, l.Node, l.Item, io.Time(l.At))
 	}
 	if l := s.LastOperator; l != nil {
-		f.Addf("Last intervention", "%s of %s, %s", because(l.What, l.Why), l.Item, io.Time(l.At))
+		f.Addf("Last intervention", "%s, %s", because(l.What+" "+l.Item.String(), l.Why), io.Time(l.At))
 	}
 	f.Print(io)
 	s.tables(io, wide)
@@ -178,17 +181,25 @@ func (s *statusShape) tables(io *term.IO, wide bool) {
 		blank()
 		s.depth().Print(io, wide)
 	}
-	if all := slices.Concat(s.Blocked, s.Waiting); len(all) > 0 {
-		blank()
-		t := term.NewTable("STUCK", "STATE", "BECAUSE", "CLEARED BY")
-		for _, it := range all[:min(len(all), shownAtMost)] {
-			if it.Waiting != nil {
-				t.Row(term.Cell{Text: it.Key().String(), Style: term.Bold}, stateCell(it.State), term.Cut(it.Waiting.Message, 60), it.Waiting.ClearedBy)
-			}
-		}
-		t.Print(io, wide)
-		more(io, len(all))
+	s.stuck(io)
+}
+
+// stuck shows what only somebody's act lets go, and which: the sentence and the command are too long to
+// stand beside each other.
+func (s *statusShape) stuck(io *term.IO) {
+	all := slices.Concat(s.Blocked, s.Waiting)
+	if len(all) == 0 {
+		return
 	}
+	_, _ = fmt.Fprintf(io.Out, "\n%s\n", io.Paint(term.Dim, "STUCK"))
+	for _, it := range all[:min(len(all), shownAtMost)] {
+		if it.Waiting != nil {
+			state := stateCell(it.State)
+			_, _ = fmt.Fprintf(io.Out, "  %s %s: %s\n    %s\n", io.Paint(term.Bold, it.Key().String()), io.Paint(state.Style, inWords(it.State)),
+				term.OneLine(it.Waiting.Message), it.Waiting.ClearedBy)
+		}
+	}
+	more(io, len(all))
 }
 
 func (r runShape) state() string {
