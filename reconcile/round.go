@@ -96,6 +96,7 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 			err = l.look(ctx)
 		default:
 			l.calm()
+			l.conds.blind(st.rest.blind)
 			l.rest = st.rest
 			if l.Executor != nil {
 				l.Executor.Sync(st.rest.inFlight)
