@@ -4,7 +4,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit demo soak clean
+.PHONY: help build test check fmt vet lint unit demo soak bench bench-short clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,14 @@ soak: ## the long runs (an hour or so): kills, random hands, crashes, concurrenc
 		dir=$$(grep -rlE "^func $$target\(" --include='*_test.go' . | xargs dirname); \
 		echo "fuzz $$target in $$dir"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
 	done
+
+bench: ## measure: benchmarks of the rooms, then whole processes (half an hour, an idle machine; docs/performance.md)
+	$(GO) test -run '^$$' -bench . -benchmem ./schema/... ./workspace/... ./controllers/dispatch/runner
+	MILLRACE_BENCH=1 $(GO) test -count 1 -timeout 60m -run '^TestBench$$' -v ./cmd/systemtest
+
+bench-short: ## the same at a size for CI: shows that it measures, not how fast it is
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./schema/... ./workspace/... ./controllers/dispatch/runner
+	MILLRACE_BENCH=short $(GO) test -count 1 -timeout 20m -run '^TestBench$$' -v ./cmd/systemtest
 
 check: fmt vet lint unit ## before every commit: format, vet, lint, unit tests
 

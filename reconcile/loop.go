@@ -24,6 +24,7 @@ type Sight interface {
 	Ask(qs []workspace.Query)
 	Forget()
 	Next() time.Time
+	Remember(ctx context.Context) error
 }
 
 // Idle is the value of Options.Until that ends the loop when nothing more will happen by itself: a

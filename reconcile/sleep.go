@@ -50,6 +50,9 @@ func (l *loop) checkpoint(ctx context.Context) error {
 	if err := l.Workspace.Checkpoint(ctx); err != nil {
 		return fmt.Errorf("make checkpoint: %w", err)
 	}
+	if err := l.Observers.Remember(ctx); err != nil {
+		return fmt.Errorf("remember what was seen: %w", err)
+	}
 	l.dirty = 0
 	l.conds.lift("checkpoint")
 	return nil
