@@ -72,10 +72,10 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 // besides tells what lies in the way of work that is not even queued.
 func (o *whyOptions) besides(v *workspace.View) {
 	if n := len(v.Hold); n > 0 {
-		o.f.say("%d declarations are older than this workspace and held: 'millrace queue admit --all' runs them", n)
+		o.f.say("held, because older than this workspace: %s; 'millrace queue admit --all' runs them", some(n, "declaration"))
 	}
 	if n := len(rejections(v)); n > 0 {
-		o.f.say("declarations were rejected, with %d errors: 'millrace intake ls' shows them", n)
+		o.f.say("rejected declarations, with %s: 'millrace intake ls' shows them", some(n, "error"))
 	}
 }
 
