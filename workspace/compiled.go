@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ const compilePatience = time.Second
 // compiled again only when bytes have changed.
 type inputs struct {
 	mode  string // override of the configured mode, or ""
+	name  string // of the configuration in place of those of ConfigNames, or ""
 	files map[string][]byte
 	bad   map[string]schema.Diagnostic
 	stale bool
@@ -42,20 +42,33 @@ type inputs struct {
 	archived func(schema.Digest) []byte
 }
 
-func newInputs(mode string, m *memory) *inputs {
-	return &inputs{mode: mode, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: m.config(), memory: m}
+func newInputs(mode, name string, m *memory) *inputs {
+	return &inputs{mode: mode, name: name, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: m.config(), memory: m}
 }
 
-// skipInput leaves out what editors leave about; a README or a name with "_" may be an asset.
-func skipInput(dir, name string) bool {
+// choice is what was asked for beside the files.
+func (in *inputs) choice() string { return in.mode + "\x00" + in.name }
+
+// isConfig reports whether a name in the workspace folder is that of the configuration.
+func (in *inputs) isConfig(name string) bool {
+	if in.name != "" {
+		return name == in.name
+	}
+	return slices.Contains(ConfigNames, name)
+}
+
+func (in *inputs) isInput(name string) bool { return in.isConfig(name) || compile.IsInput(name) }
+
+// skip leaves out what editors leave about; a README or a name with "_" may be an asset.
+func (in *inputs) skip(dir, name string) bool {
 	if dir == "." {
-		return !slices.Contains(ConfigNames, name)
+		return !in.isConfig(name)
 	}
 	return ignored(name) && name[0] != '_' && !strings.HasPrefix(name, "README")
 }
 
 func (in *inputs) whole(name string, _ *file, data []byte) {
-	if !compile.IsInput(name) {
+	if !in.isInput(name) {
 		return
 	}
 	if old, ok := in.files[name]; ok && string(old) == string(data) {
@@ -67,7 +80,7 @@ func (in *inputs) whole(name string, _ *file, data []byte) {
 }
 
 func (in *inputs) refuse(name string, d schema.Diagnostic) {
-	if !compile.IsInput(name) {
+	if !in.isInput(name) {
 		return
 	}
 	delete(in.files, name)
@@ -138,11 +151,11 @@ func (in *inputs) compile() {
 	in.stale = false
 	res, known := compile.Result{}, false
 	if len(in.bad) == 0 {
-		res, known = in.memory.compiled(in.mode, in.files, in.archived)
+		res, known = in.memory.compiled(in.choice(), in.files, in.archived)
 	}
 	if !known {
 		in.compiles++
-		res = compile.Compile(compile.Source{Mode: in.mode, Files: in.files})
+		res = compile.Compile(compile.Source{Mode: in.mode, Config: in.name, Files: in.files})
 	}
 	next := Compiled{Ready: true, Plan: res.Plan, Bytes: res.Bytes, Digest: res.Digest, Diags: res.Diags, Files: res.Inputs,
 		Read: make(map[string]schema.Digest, len(in.files))}
@@ -150,7 +163,7 @@ func (in *inputs) compile() {
 		next.Read[name] = schema.DigestOf(data)
 	}
 	for name, d := range in.bad {
-		if slices.Contains(ConfigNames, name) {
+		if in.isConfig(name) {
 			next.Plan, next.Bytes, next.Digest = nil, nil, ""
 		} else {
 			d.Severity = schema.Warning
@@ -169,7 +182,7 @@ func (in *inputs) compile() {
 
 func (in *inputs) badConfig() bool {
 	for name := range in.bad {
-		if slices.Contains(ConfigNames, path.Base(name)) {
+		if in.isConfig(name) {
 			return true
 		}
 	}

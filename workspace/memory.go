@@ -181,7 +181,7 @@ func (o *Observers) memorize() *memory {
 		return nil
 	}
 	m := &memory{
-		Program: program(), Inputs: inputsDigest(in.mode, in.files), Plan: in.compiled.Digest, Diags: diags, Config: config,
+		Program: program(), Inputs: inputsDigest(in.choice(), in.files), Plan: in.compiled.Digest, Diags: diags, Config: config,
 		Kinds: kindsDigest(in.families),
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.intake.seen.Files)) {

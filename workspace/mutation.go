@@ -146,6 +146,7 @@ const (
 	EvAdmitted      = "item.admitted"
 	EvReplaced      = "item.replaced"
 	EvPending       = "item.edit_pending"
+	EvRelocated     = "item.relocated" // its declaration was moved or encoded anew: no edit
 	EvRequeued      = "item.requeued"
 	EvPruneSeen     = "item.prune_seen"
 	EvCancelWanted  = "item.cancel_wanted"

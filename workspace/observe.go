@@ -30,6 +30,7 @@ const passTime = 100 * time.Millisecond
 type ObserveOptions struct {
 	Watch  bool             // hints by file system events, and rescans; a command looks when it is told to
 	Mode   string           // override of the configured mode
+	Config string           // name in the workspace folder of a configuration in place of the usual one
 	Now    func() time.Time // clock of the views; nil: the wall's
 	Daemon string           // instance id of the daemon, "" for a command
 }
@@ -76,7 +77,7 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	}
 	o := &Observers{
 		w: w, opt: opt, root: root, hints: make(chan struct{}, 1),
-		inputs: newInputs(opt.Mode, recall(w.disk)), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
+		inputs: newInputs(opt.Mode, opt.Config, recall(w.disk)), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
 		requests: newRequests(w.Dir, w.ReadFile), plans: map[schema.Digest]*schema.Plan{},
 		git: &gitWatch{project: w.Project, dir: w.Dir, asked: map[string]schema.Digest{}, known: map[string]gitPath{}},
 	}
@@ -98,7 +99,7 @@ func (o *Observers) plant() {
 	t.assets = newTree(o.root, o.inputs, inputFolders...)
 	t.intake = newTree(o.root, o.intake, IntakeDir)
 	t.life = newTree(o.root, o.hands)
-	t.config.skip, t.assets.skip = skipInput, skipInput
+	t.config.skip, t.assets.skip = o.inputs.skip, o.inputs.skip
 	t.assets.deep, t.intake.deep, t.intake.must = true, true, true
 	t.intake.skip = func(_, name string) bool { return ignored(name) }
 	t.life.skip = t.intake.skip
@@ -118,7 +119,7 @@ func (o *Observers) plant() {
 // configuration and the watched folders do.
 func (o *Observers) cares(dir, base string) bool {
 	if dir == "." {
-		return slices.Contains(ConfigNames, base) || base == IntakeDir || slices.Contains(inputFolders, base)
+		return o.inputs.isConfig(base) || base == IntakeDir || slices.Contains(inputFolders, base)
 	}
 	return !ignored(base) || base[0] == '_' || strings.HasPrefix(base, "README")
 }

@@ -17,6 +17,7 @@ type View struct {
 	Daemon   string                        // instance id of the daemon that asks; "" when a command reconciles
 	NoDaemon bool                          // a reader knows that nobody will act on what waits
 	Declined map[schema.Key]schema.Waiting // a reader asked the declaration table what it does not admit, and why
+	Troubles []Condition                   // a reader was told what the daemon lives with
 	Config   *schema.Config                // next-tick settings in force: a held change of checks and auto_recovery is not
 
 	Intake   *Intake
@@ -122,7 +123,7 @@ type GitFacts struct {
 	Busy       string // operation under way: rebase, merge, checkout (index.lock), …
 	Head       string
 
-	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent in both
+	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent, and a commit took it away
 }
 
 // A Query asks the observers for something too dear to look at always. The answer is in the next

@@ -109,7 +109,7 @@ func runAddTask(cmd *cobra.Command, o *addOptions) error {
 
 // unsettled says why a declaration that was just written is not admitted.
 func (o *addOptions) unsettled(cmd *cobra.Command, k schema.Key) error {
-	_, v, err := o.f.look(cmd.Context(), "")
+	_, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}

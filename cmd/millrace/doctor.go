@@ -163,10 +163,13 @@ func (d *doctor) workspace(w *workspace.Workspace) {
 	}
 	d.add("journal", "ok", fmt.Sprintf("%d records, %d items", s.Seq, len(s.Items)), "")
 	d.laws(w)
-	_, v, err := d.f.look(d.ctx, "")
+	_, v, err := d.f.look(d.ctx)
 	if err != nil {
 		d.add("declarations", "error", err.Error(), "make the files readable for the user that runs Millrace")
 		return
+	}
+	for _, c := range v.Troubles {
+		d.add("daemon", "error", because(c.Name, c.Message), "make that possible again; the daemon tries by itself")
 	}
 	d.declarations(v)
 	d.plan(v)

@@ -25,6 +25,7 @@ type statusShape struct {
 	Seq           uint64                       `json:"seq"` // last journal record
 	Daemon        daemonShape                  `json:"daemon"`
 	Plan          planShape                    `json:"plan"`
+	Conditions    []workspace.Condition        `json:"conditions,omitempty"` // troubles that the daemon lives with
 	Pauses        map[string]schema.Pause      `json:"pauses,omitempty"`
 	Stop          *schema.Stop                 `json:"stop,omitempty"`
 	Planes        []planeShape                 `json:"planes"`
@@ -200,14 +201,14 @@ func (o *statusOptions) update(s *statusShape, first bool) error {
 
 // gather reads everything a status says.
 func gather(ctx context.Context, f *factory) (*statusShape, error) {
-	w, v, err := f.look(ctx, "")
+	w, v, err := f.look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	info, held := w.Daemon()
 	s := &statusShape{
 		SchemaVersion: schema.Version, Workspace: w.Project, Time: f.io.Now().UTC(), Seq: v.Seq,
-		Daemon: daemonShape{Running: held}, Pauses: v.Control.Pauses, Stop: v.Control.Stop,
+		Daemon: daemonShape{Running: held}, Conditions: v.Troubles, Pauses: v.Control.Pauses, Stop: v.Control.Stop,
 		Runners: v.Control.Runners, Queue: map[string]map[string]int{}, Runs: []runShape{}, Blocked: []itemShape{}, Waiting: []itemShape{},
 		Plan: planShape{ID: v.Control.Plan, Mode: v.Control.Mode, Current: current(v), Diags: v.Compiled.Diags},
 		Held: heldShape{Changes: v.Control.Held},

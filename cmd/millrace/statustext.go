@@ -17,6 +17,9 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	var f term.Fields
 	f.Add("Workspace", io.Paint(term.Bold, s.Workspace))
 	f.Add("Daemon", s.daemon(io))
+	for _, c := range s.Conditions {
+		f.Add("Trouble", io.Paint(term.Red, because(c.Name, c.Message))+io.Paint(term.Dim, ", since "+io.Time(c.Since)))
+	}
 	f.Add("Plan", s.plan(io))
 	for _, source := range slices.Sorted(maps.Keys(s.Pauses)) {
 		p := s.Pauses[source]

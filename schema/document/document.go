@@ -132,7 +132,7 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 			return k
 		}
 		hint := "kinds are " + strings.Join(r.order, ", ")
-		if near := nearest(name, r.order, 3); near != "" {
+		if near := schema.Nearest(name, r.order, 3); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
 		message := shown(given) + " is not a kind"
