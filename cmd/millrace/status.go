@@ -35,7 +35,7 @@ type statusShape struct {
 	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
 	Held          heldShape                    `json:"held"`
-	Standing      []noteShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
+	Standing      []keptShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`
 	Hands         []handShape                  `json:"hands,omitempty"`
 	LastFailure   *failureShape                `json:"last_failure,omitempty"`

@@ -23,7 +23,7 @@ type whyShape struct {
 	State   string           `json:"state,omitempty"`
 	Waiting []schema.Waiting `json:"waiting"` // the true blocker first; empty: nothing is in the way
 
-	Declaration *noteShape `json:"declaration,omitempty"` // how its declaration and the item differ
+	Declaration *keptShape `json:"declaration,omitempty"` // how its declaration and the item differ
 }
 
 func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.Command {
