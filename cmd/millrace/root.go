@@ -13,7 +13,7 @@ func newCmdRoot(f *factory) *cobra.Command {
 			"millrace-agents/intake/, and it is validated, admitted, built, checked, updated and done,\n" +
 			"under one frozen plan, one audited change at a time.\n\n" +
 			"Start with 'millrace init', then 'millrace run daemon'; 'millrace why' says what it waits for.",
-		Version:       version,
+		Version: version,
 		Example: "  millrace init --mode standard\n" +
 			"  millrace add-task --title 'Add a --json flag' --acceptance '`status --json` prints one object'\n" +
 			"  millrace run daemon --monitor basic\n" +
