@@ -196,6 +196,9 @@ func (d *doctor) declarations(v *workspace.View) {
 	for _, g := range wrong[:min(len(wrong), shownAtMost)] {
 		d.add("declarations", "warning", g.Place()+": "+because(g.Subject, g.Message), orElse(g.Hint, "'millrace intake ls' shows all declarations"))
 	}
+	for _, n := range v.Notices[:min(len(v.Notices), shownAtMost)] {
+		d.add("unseen", "warning", n.Path+": "+n.Message, n.Hint)
+	}
 	if n := len(v.Hold); n > 0 {
 		d.add("held", "warning", fmt.Sprintf("%d declarations older than the workspace", n), "millrace queue admit --all, or with --done")
 	}

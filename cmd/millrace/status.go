@@ -34,6 +34,7 @@ type statusShape struct {
 	Blocked       []itemShape                  `json:"blocked"`
 	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
+	Unseen        schema.Diagnostics           `json:"unseen,omitempty"` // what cannot be looked at
 	Held          heldShape                    `json:"held"`
 	Standing      []keptShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`
@@ -64,12 +65,6 @@ type planeShape struct {
 type heldShape struct {
 	Declarations []schema.Key                 `json:"declarations,omitempty"`
 	Changes      map[string]schema.HeldChange `json:"changes,omitempty"`
-	Items        []heldItem                   `json:"items,omitempty"` // a change of their declaration is held
-}
-
-type heldItem struct {
-	Item    schema.Key     `json:"item"`
-	Waiting schema.Waiting `json:"waiting"`
 }
 
 type failureShape struct {
@@ -224,17 +219,11 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 	}
 	s.planes(v)
 	s.items(v)
-	s.Rejected, s.Standing = rejections(v), standing(v)
+	s.Rejected, s.Standing, s.Unseen = rejections(v), standing(v), v.Notices
 	for k := range v.Hold {
 		s.Held.Declarations = append(s.Held.Declarations, k)
 	}
 	slices.SortFunc(s.Held.Declarations, workspace.CompareKeys)
-	for k, w := range v.Declined {
-		if w.Reason == workspace.WaitHeld && v.Items[k] != nil {
-			s.Held.Items = append(s.Held.Items, heldItem{k, w})
-		}
-	}
-	slices.SortFunc(s.Held.Items, func(a, b heldItem) int { return workspace.CompareKeys(a.Item, b.Item) })
 	for _, h := range v.Hands {
 		what, repair := v.Words(h)
 		s.Hands = append(s.Hands, handShape{h.Path, h.What, h.Key, what, repair})
