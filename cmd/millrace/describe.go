@@ -24,7 +24,7 @@ type description struct {
 	Item      itemShape        `json:"item"`
 	Obstacles []schema.Waiting `json:"obstacles,omitempty"` // all of them, the first is item.waiting
 
-	Declaration *noteShape   `json:"declaration,omitempty"` // how its declaration and the item differ
+	Declaration *keptShape   `json:"declaration,omitempty"` // how its declaration and the item differ
 	Needs       []related    `json:"needs,omitempty"`
 	NeededBy    []related    `json:"needed_by,omitempty"`
 	Runs        []runShape   `json:"runs,omitempty"`

@@ -35,7 +35,7 @@ type diffOptions struct {
 // diffShape is what reconciling the declarations would do.
 type diffShape struct {
 	Changes  []changeShape      `json:"changes"`
-	Kept     []noteShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
+	Kept     []keptShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
 	Held     []schema.Key       `json:"held"` // older than the workspace
 	Rejected schema.Diagnostics `json:"rejected"`
 }
@@ -92,7 +92,7 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 		return err
 	case len(d.Rejected) > 0:
 		return silent(exitInvalid)
-	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n noteShape) bool { return n.Action == string(intake.Hold) }):
+	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n keptShape) bool { return n.Action == string(intake.Hold) }):
 		return silent(exitDiffers)
 	}
 	return nil

@@ -118,7 +118,7 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 			o.f.say("kept %d files that differ from the shipped ones", n)
 		}
 		if n := len(rep.Held); n > 0 {
-			o.f.say("held %d declarations that git tracks already; 'millrace queue admit --all' runs them, --done records them as done", n)
+			o.f.say("held %s that git tracks already; 'millrace queue admit --all' runs them, --done records them as done", some(n, "declaration"))
 		}
 		o.f.say("\nnext: drop a task into %s/%s/tasks/, then 'millrace run daemon --monitor basic'", workspace.Folder, workspace.IntakeDir)
 		o.f.say("      ('millrace doctor' says whether the agent of its stages is ready)")

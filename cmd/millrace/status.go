@@ -36,7 +36,7 @@ type statusShape struct {
 	Rejected      schema.Diagnostics           `json:"rejected"`
 	Unseen        schema.Diagnostics           `json:"unseen,omitempty"` // what cannot be looked at
 	Held          heldShape                    `json:"held"`
-	Standing      []noteShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
+	Standing      []keptShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`
 	Hands         []handShape                  `json:"hands,omitempty"`
 	LastFailure   *failureShape                `json:"last_failure,omitempty"`

@@ -65,7 +65,7 @@ func runValidate(cmd *cobra.Command, o *validateOptions) error {
 			for _, d := range v.Diagnostics {
 				_, _ = fmt.Fprintln(o.f.io.Out, d)
 			}
-			o.f.say("%d documents in %d files: %s", v.Documents, v.Files, pick2(v.Valid, "all valid", fmt.Sprintf("%d problems", len(v.Diagnostics))))
+			o.f.say("%s in %s: %s", some(v.Documents, "document"), some(v.Files, "file"), pick2(v.Valid, "valid", some(len(v.Diagnostics), "problem")))
 		}))
 	}
 	if err == nil && !v.Valid {
@@ -254,6 +254,16 @@ func newCmdFmt(f *factory, runF func(*cobra.Command, *fmtOptions) error) *cobra.
 	return leaf(cmd, o, runF, runFmt, func(args []string) { o.paths = args })
 }
 
+// fromHere is a path as somebody in this folder writes it.
+func fromHere(path string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return path
+}
+
 func runFmt(_ *cobra.Command, o *fmtOptions) error {
 	reg, err := o.f.registry()
 	if err != nil {
@@ -264,7 +274,7 @@ func runFmt(_ *cobra.Command, o *fmtOptions) error {
 		if err != nil {
 			return err
 		}
-		o.paths = []string{within(w, workspace.IntakeDir)}
+		o.paths = []string{fromHere(within(w, workspace.IntakeDir))}
 	}
 	var diags schema.Diagnostics
 	differ := 0

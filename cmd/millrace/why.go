@@ -23,7 +23,7 @@ type whyShape struct {
 	State   string           `json:"state,omitempty"`
 	Waiting []schema.Waiting `json:"waiting"` // the true blocker first; empty: nothing is in the way
 
-	Declaration *noteShape `json:"declaration,omitempty"` // how its declaration and the item differ
+	Declaration *keptShape `json:"declaration,omitempty"` // how its declaration and the item differ
 }
 
 func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.Command {
@@ -72,10 +72,10 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 // besides tells what lies in the way of work that is not even queued.
 func (o *whyOptions) besides(v *workspace.View) {
 	if n := len(v.Hold); n > 0 {
-		o.f.say("%d declarations are older than this workspace and held: 'millrace queue admit --all' runs them", n)
+		o.f.say("held, because older than this workspace: %s; 'millrace queue admit --all' runs them", some(n, "declaration"))
 	}
 	if n := len(rejections(v)); n > 0 {
-		o.f.say("declarations were rejected, with %d errors: 'millrace intake ls' shows them", n)
+		o.f.say("rejected declarations, with %s: 'millrace intake ls' shows them", some(n, "error"))
 	}
 }
 
