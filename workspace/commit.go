@@ -103,8 +103,11 @@ func (w *Workspace) others(name string) bool {
 	if known == nil {
 		return true
 	}
+	if segment := path.Base(name); segment != known.segment {
+		return segment > known.segment // the news of an earlier one may come late
+	}
 	info, err := w.disk.Lstat(name)
-	return err == nil && (path.Base(name) != known.segment || info.Size() != known.end)
+	return err == nil && info.Size() > known.end // shorter: what this process is about to write is not there yet
 }
 
 func (w *Workspace) readOn() error {
@@ -257,6 +260,7 @@ func (w *Workspace) append(rec *Record) error {
 	w.tip.Store(&tip{s.name, s.end + int64(len(line))}) // before anybody can see it longer
 	if _, err := s.file.WriteAt(line, s.end); err != nil {
 		// A rest that cannot be cut either is cut, or found whole and carried out, by the next commit.
+		w.tip.Store(&tip{s.name, s.end})
 		return errors.Join(fmt.Errorf("append record: %w", full(err)), s.file.Truncate(s.end))
 	}
 	if err := s.file.Datasync(); err != nil {
