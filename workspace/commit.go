@@ -99,15 +99,15 @@ type tip struct {
 // others reports whether the journal file, which has just changed, ends where this process has not
 // read or written yet: somebody else has committed.
 func (w *Workspace) others(name string) bool {
-	known := w.tip.Load()
-	if known == nil {
-		return true
+	info, err := w.disk.Lstat(name)
+	known := w.tip.Load() // after the look: own appends are announced before they are made
+	if err != nil || known == nil {
+		return known == nil
 	}
 	if segment := path.Base(name); segment != known.segment {
 		return segment > known.segment // the news of an earlier one may come late
 	}
-	info, err := w.disk.Lstat(name)
-	return err == nil && info.Size() > known.end // shorter: what this process is about to write is not there yet
+	return info.Size() > known.end
 }
 
 func (w *Workspace) readOn() error {
