@@ -35,7 +35,7 @@ func (t *table) graph() *graph {
 	t.deps = g
 	for _, k := range t.v.Intake.Unreconciled {
 		if doc := t.waiting(k); doc != nil {
-			for _, b := range texts(doc.Fields["blocks"]) {
+			for _, b := range doc.IDs("blocks") {
 				to := schema.Key{Family: k.Family, ID: b}
 				g.blockers[to] = append(g.blockers[to], k.ID)
 			}
@@ -85,18 +85,7 @@ func dependencies(d *schema.Document, fam *schema.Family) []string {
 	if fam == nil || fam.Dependency == "" {
 		return nil
 	}
-	return texts(d.Fields[fam.Dependency])
-}
-
-func texts(field any) []string {
-	list, _ := field.([]any)
-	ids := make([]string, 0, len(list))
-	for _, e := range list {
-		if s, ok := e.(string); ok {
-			ids = append(ids, s)
-		}
-	}
-	return ids
+	return d.IDs(fam.Dependency)
 }
 
 // cycle names the ids of a dependency cycle through k, k first and last; nil when there is none.
