@@ -94,6 +94,10 @@ func (d *Draft) Needs(doc *schema.Document) []string {
 // itself; nil when there is none.
 func (d *Draft) Cycle(it *schema.Item, doc *schema.Document) []schema.Key {
 	k, blocks := it.Key(), doc.IDs("blocks")
+	gone := slices.DeleteFunc(doc.IDs("supersedes"), func(id string) bool {
+		old := d.Item(schema.Key{Family: k.Family, ID: id})
+		return old == nil || !movable(old)
+	})
 	needs := func(at schema.Key) []string {
 		if at == k {
 			return it.DependsOn
@@ -112,7 +116,7 @@ func (d *Draft) Cycle(it *schema.Item, doc *schema.Document) []schema.Key {
 	walk = func(at schema.Key) []schema.Key {
 		for _, id := range needs(at) {
 			next := schema.Key{Family: k.Family, ID: id}
-			if next == k {
+			if next == k || at != k && slices.Contains(gone, id) { // it takes their place
 				return []schema.Key{at, k}
 			}
 			if seen[next] {

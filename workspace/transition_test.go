@@ -111,19 +111,22 @@ func TestCycles(t *testing.T) {
 	a.DependsOn, b.DependsOn, ended.DependsOn, ended.State = []string{"b"}, []string{"c"}, []string{"c"}, schema.StateDone
 	v := view(a, b, ended)
 	for _, c := range []struct {
-		needs, blocks []string
-		way           int // keys on it
+		needs, blocks, instead []string
+		way                    int // keys on it
 	}{
 		{needs: []string{"a"}, way: 4}, {needs: []string{"d"}}, {needs: []string{"c"}, way: 2}, {needs: []string{"e"}},
 		{blocks: []string{"b"}}, {needs: []string{"d"}, blocks: []string{"d"}, way: 3},
+		{needs: []string{"a"}, instead: []string{"b"}, way: 3}, {needs: []string{"b"}, instead: []string{"a"}, way: 3},
 	} {
 		it := queued("task", "c", "tasks/queue/c.md")
 		it.DependsOn = c.needs
-		blocks := []any{}
-		for _, id := range c.blocks {
-			blocks = append(blocks, id)
+		list := func(ids []string) (all []any) {
+			for _, id := range ids {
+				all = append(all, id)
+			}
+			return all
 		}
-		doc := &schema.Document{Kind: "task", ID: "c", Fields: map[string]any{"blocks": blocks}}
+		doc := &schema.Document{Kind: "task", ID: "c", Fields: map[string]any{"blocks": list(c.blocks), "supersedes": list(c.instead)}}
 		way := v.Draft(&workspace.Mutation{}).Cycle(it, doc)
 		if len(way) != c.way || c.way > 0 && (way[0] != it.Key() || way[c.way-1] != it.Key()) {
 			t.Errorf("needs %v, blocks %v: the way is %v", c.needs, c.blocks, way)
