@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ const compilePatience = time.Second
 // compiled again only when bytes have changed.
 type inputs struct {
 	mode  string // override of the configured mode, or ""
+	name  string // of the configuration in place of those of ConfigNames, or ""
 	files map[string][]byte
 	bad   map[string]schema.Diagnostic
 	stale bool
@@ -37,23 +37,38 @@ type inputs struct {
 	registry *document.Registry
 
 	against schema.Digest // plan that Changed was made against
+
+	memory   *memory // what an earlier process found out
+	archived func(schema.Digest) []byte
 }
 
-func newInputs(mode string) *inputs {
-	config, _ := compile.LoadConfig("", nil)
-	return &inputs{mode: mode, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: config}
+func newInputs(mode, name string, m *memory) *inputs {
+	return &inputs{mode: mode, name: name, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: m.config(), memory: m}
 }
 
-// skipInput leaves out what editors leave about; a README or a name with "_" may be an asset.
-func skipInput(dir, name string) bool {
+// choice is what was asked for beside the files.
+func (in *inputs) choice() string { return in.mode + "\x00" + in.name }
+
+// isConfig reports whether a name in the workspace folder is that of the configuration.
+func (in *inputs) isConfig(name string) bool {
+	if in.name != "" {
+		return name == in.name
+	}
+	return slices.Contains(ConfigNames, name)
+}
+
+func (in *inputs) isInput(name string) bool { return in.isConfig(name) || compile.IsInput(name) }
+
+// skip leaves out what editors leave about; a README or a name with "_" may be an asset.
+func (in *inputs) skip(dir, name string) bool {
 	if dir == "." {
-		return !slices.Contains(ConfigNames, name)
+		return !in.isConfig(name)
 	}
 	return ignored(name) && name[0] != '_' && !strings.HasPrefix(name, "README")
 }
 
 func (in *inputs) whole(name string, _ *file, data []byte) {
-	if !compile.IsInput(name) {
+	if !in.isInput(name) {
 		return
 	}
 	if old, ok := in.files[name]; ok && string(old) == string(data) {
@@ -65,7 +80,7 @@ func (in *inputs) whole(name string, _ *file, data []byte) {
 }
 
 func (in *inputs) refuse(name string, d schema.Diagnostic) {
-	if !compile.IsInput(name) {
+	if !in.isInput(name) {
 		return
 	}
 	delete(in.files, name)
@@ -116,7 +131,7 @@ func (in *inputs) refresh(pending bool, stored func() map[string]*schema.Family)
 	if in.registry != nil && sameFamilies(families, in.families) {
 		return false, nil
 	}
-	next, err := document.NewRegistry(families)
+	next, err := in.memory.registry(families)
 	if err != nil {
 		return false, fmt.Errorf("define document kinds: %w", err)
 	}
@@ -134,15 +149,21 @@ func sameFamilies(a, b map[string]*schema.Family) bool {
 // unless it is the configuration: nobody knows what it says.
 func (in *inputs) compile() {
 	in.stale = false
-	in.compiles++
-	res := compile.Compile(compile.Source{Mode: in.mode, Files: in.files})
+	res, known := compile.Result{}, false
+	if len(in.bad) == 0 {
+		res, known = in.memory.compiled(in.choice(), in.files, in.archived)
+	}
+	if !known {
+		in.compiles++
+		res = compile.Compile(compile.Source{Mode: in.mode, Config: in.name, Files: in.files})
+	}
 	next := Compiled{Ready: true, Plan: res.Plan, Bytes: res.Bytes, Digest: res.Digest, Diags: res.Diags, Files: res.Inputs,
 		Read: make(map[string]schema.Digest, len(in.files))}
 	for name, data := range in.files {
 		next.Read[name] = schema.DigestOf(data)
 	}
 	for name, d := range in.bad {
-		if slices.Contains(ConfigNames, name) {
+		if in.isConfig(name) {
 			next.Plan, next.Bytes, next.Digest = nil, nil, ""
 		} else {
 			d.Severity = schema.Warning
@@ -161,7 +182,7 @@ func (in *inputs) compile() {
 
 func (in *inputs) badConfig() bool {
 	for name := range in.bad {
-		if slices.Contains(ConfigNames, path.Base(name)) {
+		if in.isConfig(name) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"millrace/schema"
+	"millrace/schema/compile"
 )
 
 // Folder is the name of the workspace folder inside a project.
@@ -14,28 +15,30 @@ const Folder = "millrace-agents"
 
 // Paths below the workspace folder, slash-separated. Every path in the journal is of this form.
 const (
-	IntakeDir   = "intake"
-	StateDir    = "state"
-	RunsDir     = "runs"
-	LockFile    = "state/lock"
-	DaemonLock  = "state/daemon.lock"
-	DaemonFile  = "state/daemon.json" // who holds it: a message, never evidence
-	JournalDir  = "state/journal"
-	BlobsDir    = "state/blobs"
-	PlansDir    = "state/plans"
-	StatusDir   = "state/status"
-	ForeignDir  = "state/foreign"
-	AppliedFile = "state/applied"
-	Checkpoint  = "state/checkpoint"
-	Snapshot    = "state/snapshot"
-	ControlFile = "state/control.json"
-	HoldFile    = "state/hold.json"
-	PlanFile    = "state/compiled_plan.json"
-	Manifest    = "state/baseline.json" // digests of the embedded assets as deployed
+	IntakeDir      = "intake"
+	StateDir       = "state"
+	RunsDir        = "runs"
+	LockFile       = "state/lock"
+	DaemonLock     = "state/daemon.lock"
+	DaemonFile     = "state/daemon.json"     // who holds it: a message, never evidence
+	ConditionsFile = "state/conditions.json" // what the daemon lives with: a message as well
+	JournalDir     = "state/journal"
+	BlobsDir       = "state/blobs"
+	PlansDir       = "state/plans"
+	StatusDir      = "state/status"
+	ForeignDir     = "state/foreign"
+	AppliedFile    = "state/applied"
+	Checkpoint     = "state/checkpoint"
+	Snapshot       = "state/snapshot"
+	Seen           = "state/seen" // what the daemon need not find out again: a cache
+	ControlFile    = "state/control.json"
+	HoldFile       = "state/hold.json"
+	PlanFile       = "state/compiled_plan.json"
+	Manifest       = "state/baseline.json" // digests of the embedded assets as deployed
 )
 
 // ConfigNames are the configuration files, of which at most one may exist.
-var ConfigNames = []string{"millrace.cue", "millrace.yaml", "millrace.json", "millrace.toml"}
+var ConfigNames = compile.ConfigFiles
 
 // StatusPath is where an item's status lies.
 func StatusPath(k schema.Key) string { return path.Join(StatusDir, k.Family, k.ID+".json") }

@@ -99,7 +99,8 @@ type DaemonInfo struct {
 	PID      int       `json:"pid"`
 	Host     string    `json:"host"`
 	Command  string    `json:"command,omitempty"`
-	Mode     string    `json:"mode,omitempty"`
+	Mode     string    `json:"mode,omitempty"`   // it runs instead of the configured one
+	Config   string    `json:"config,omitempty"` // configuration in the workspace folder that it reads instead of the usual one
 	Since    time.Time `json:"since"`
 
 	// SingleHost is the operator's word that no other host uses the folder, which a daemon needs on
@@ -114,7 +115,7 @@ func (e *DaemonRunningError) Error() string {
 	if e.Info.PID == 0 {
 		return "start daemon: another daemon runs in this workspace"
 	}
-	return fmt.Sprintf("start daemon: daemon %s runs in this workspace (process %d on %s, since %s): stop it first",
+	return fmt.Sprintf("start daemon: %s runs in this workspace (process %d on %s, since %s)",
 		e.Info.Instance, e.Info.PID, e.Info.Host, e.Info.Since.Format(time.RFC3339))
 }
 
@@ -146,6 +147,9 @@ func (w *Workspace) LockDaemon(info DaemonInfo) (release func(), err error) {
 	raw, err := json.MarshalIndent(info, "", "  ")
 	if err == nil {
 		err = w.message(DaemonFile, append(raw, '\n'))
+	}
+	if err == nil {
+		err = w.ShowConditions(nil)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", DaemonFile, err), l.Close())

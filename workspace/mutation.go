@@ -142,7 +142,7 @@ type Event struct {
 const (
 	EvWorkspace     = "workspace.created"
 	EvPlan          = "plan.current"
-	EvPlanRejected  = "plan.rejected"
+	EvPlanRejected  = "plan.rejected" // of the monitor: what does not compile changes nothing, so no record says it
 	EvAdmitted      = "item.admitted"
 	EvReplaced      = "item.replaced"
 	EvPending       = "item.edit_pending"

@@ -30,6 +30,7 @@ const passTime = 100 * time.Millisecond
 type ObserveOptions struct {
 	Watch  bool             // hints by file system events, and rescans; a command looks when it is told to
 	Mode   string           // override of the configured mode
+	Config string           // name in the workspace folder of a configuration in place of the usual one
 	Now    func() time.Time // clock of the views; nil: the wall's
 	Daemon string           // instance id of the daemon, "" for a command
 }
@@ -43,25 +44,26 @@ type Observers struct {
 	root  *os.Root
 	hints chan struct{}
 
-	mu       sync.Mutex
-	watch    *watcher
-	inputs   *inputs
-	intake   *intake
-	hands    *hands
-	requests *requests
-	git      *gitWatch
-	trees    struct{ config, assets, intake, life *tree }
-	deaf     schema.Diagnostics // why there is no watch at all
-	notices  schema.Diagnostics
-	queries  map[Query]bool
-	asked    map[Query]Answer // of the queries looked at
-	plans    map[schema.Digest]*schema.Plan
-	state    *State // that the last view was made of
-	hold     map[schema.Key]bool
-	rescans  int
-	scanned  time.Time // when everything was last compared
-	again    bool      // a view left questions
-	resort   bool      // the lifecycle folders are others than before
+	mu         sync.Mutex
+	watch      *watcher
+	inputs     *inputs
+	intake     *intake
+	hands      *hands
+	requests   *requests
+	git        *gitWatch
+	trees      struct{ config, assets, intake, life *tree }
+	deaf       schema.Diagnostics // why there is no watch at all
+	notices    schema.Diagnostics
+	queries    map[Query]bool
+	asked      map[Query]Answer // of the queries looked at
+	plans      map[schema.Digest]*schema.Plan
+	state      *State // that the last view was made of
+	hold       map[schema.Key]bool
+	rescans    int
+	scanned    time.Time // when everything was last compared
+	again      bool      // a view left questions
+	remembered uint32    // checksum of the memory last written
+	resort     bool      // the lifecycle folders are others than before
 }
 
 // Observe prepares to look at the workspace; the first Refresh looks at everything.
@@ -75,10 +77,11 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	}
 	o := &Observers{
 		w: w, opt: opt, root: root, hints: make(chan struct{}, 1),
-		inputs: newInputs(opt.Mode), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
+		inputs: newInputs(opt.Mode, opt.Config, recall(w.disk)), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
 		requests: newRequests(w.Dir, w.ReadFile), plans: map[schema.Digest]*schema.Plan{},
 		git: &gitWatch{project: w.Project, dir: w.Dir, asked: map[string]schema.Digest{}, known: map[string]gitPath{}},
 	}
+	o.inputs.archived = o.readArchive
 	o.hands = newHands(o.poke)
 	o.plant()
 	if opt.Watch {
@@ -96,7 +99,7 @@ func (o *Observers) plant() {
 	t.assets = newTree(o.root, o.inputs, inputFolders...)
 	t.intake = newTree(o.root, o.intake, IntakeDir)
 	t.life = newTree(o.root, o.hands)
-	t.config.skip, t.assets.skip = skipInput, skipInput
+	t.config.skip, t.assets.skip = o.inputs.skip, o.inputs.skip
 	t.assets.deep, t.intake.deep, t.intake.must = true, true, true
 	t.intake.skip = func(_, name string) bool { return ignored(name) }
 	t.life.skip = t.intake.skip
@@ -116,7 +119,7 @@ func (o *Observers) plant() {
 // configuration and the watched folders do.
 func (o *Observers) cares(dir, base string) bool {
 	if dir == "." {
-		return slices.Contains(ConfigNames, base) || base == IntakeDir || slices.Contains(inputFolders, base)
+		return o.inputs.isConfig(base) || base == IntakeDir || slices.Contains(inputFolders, base)
 	}
 	return !ignored(base) || base[0] == '_' || strings.HasPrefix(base, "README")
 }
@@ -229,6 +232,8 @@ func (o *Observers) refreshInputs(ctx context.Context, l pass, whole bool, names
 	if renewed {
 		o.intake.registry, o.hands.registry, o.requests.registry = o.inputs.registry, o.inputs.registry, o.inputs.registry
 		o.intake.reparse()
+		o.intake.known = o.inputs.memory.files()
+		o.inputs.memory = new(memory) // its plan and files are taken over; from here on they are compared as they change
 		o.resort = o.hands.follow(o.inputs.families)
 	}
 	return nil

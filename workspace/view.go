@@ -17,6 +17,7 @@ type View struct {
 	Daemon   string                        // instance id of the daemon that asks; "" when a command reconciles
 	NoDaemon bool                          // a reader knows that nobody will act on what waits
 	Declined map[schema.Key]schema.Waiting // a reader asked the declaration table what it does not admit, and why
+	Troubles []Condition                   // a reader was told what the daemon lives with
 	Config   *schema.Config                // next-tick settings in force: a held change of checks and auto_recovery is not
 
 	Intake   *Intake

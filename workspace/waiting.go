@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"millrace/schema"
 )
@@ -13,6 +14,7 @@ const (
 	WaitNoDaemon   = "no_daemon"  // nobody runs the workspace
 	WaitPaused     = "paused"     // a pause source is set
 	WaitStopping   = "stopping"   // the daemon was asked to end
+	WaitTrouble    = "trouble"    // the daemon cannot go on for now: a full disk, a record that cannot be carried out
 	WaitPlan       = "plan"       // there is no plan, or what it is made of does not compile
 	WaitNoGraph    = "no_graph"   // the mode has no graph that takes the family
 	WaitDependency = "dependency" // another item must be done first
@@ -87,6 +89,11 @@ func (v *View) Standing() []schema.Waiting {
 		all = append(all, schema.Waiting{Reason: WaitNoDaemon, Message: "no daemon runs this workspace",
 			ClearedBy: "millrace run daemon", Stalled: true})
 	}
+	for _, c := range v.Troubles {
+		if c.Name != "checkpoint" && !strings.HasPrefix(c.Name, startCondition) {
+			all = append(all, trouble(c))
+		}
+	}
 	for _, source := range sorted(v.Control.Pauses) {
 		all = append(all, paused(source, v.Control.Pauses[source]))
 	}
@@ -95,6 +102,14 @@ func (v *View) Standing() []schema.Waiting {
 			Since: s.At, ClearedBy: "millrace run daemon, when it has stopped", Stalled: true})
 	}
 	return append(all, v.planless()...)
+}
+
+// startCondition begins the name of the condition that a request's supervisor cannot be started.
+const startCondition = "start "
+
+func trouble(c Condition) schema.Waiting {
+	return schema.Waiting{Reason: WaitTrouble, Message: because(c.Name, c.Message), Since: c.Since,
+		ClearedBy: "what it names; it is tried again by itself", Stalled: true}
 }
 
 func paused(source string, p schema.Pause) schema.Waiting {
@@ -297,6 +312,11 @@ func (v *View) active(it *schema.Item) []schema.Waiting {
 		}
 		return all
 	}
+	for _, c := range v.Troubles {
+		if c.Name == startCondition+r.Request {
+			all = append(all, trouble(c))
+		}
+	}
 	seen := v.Requests[r.Request]
 	if v.NoDaemon && seen != nil && !seen.Alive {
 		return append(all, schema.Waiting{Reason: WaitNoDaemon, Stalled: true, ClearedBy: "millrace run daemon",
@@ -315,7 +335,10 @@ func (v *View) planOf(r *schema.Run) *schema.Plan {
 func blocked(it *schema.Item) schema.Waiting {
 	w := schema.Waiting{Reason: WaitBlocked, Message: "blocked", Since: it.Updated, ClearedBy: retry(it), Stalled: true}
 	if b := it.Blocked; b != nil {
-		w.Message, w.Since = because(b.Class, b.Message), b.Since
+		w.Message, w.Since = b.Message, b.Since
+		if b.Class != schema.ClassBlocked || b.Message == "" { // else the message says more
+			w.Message = because(b.Class, b.Message)
+		}
 	}
 	return w
 }

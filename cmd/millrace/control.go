@@ -181,7 +181,7 @@ func runReload(cmd *cobra.Command, o *controlOptions) error {
 	if _, err := o.begin(cmd); err != nil {
 		return err
 	}
-	w, v, err := o.f.look(cmd.Context(), "")
+	w, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}

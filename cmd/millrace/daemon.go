@@ -9,7 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,6 +38,7 @@ func newCmdRun(f *factory) *cobra.Command {
 type daemonOptions struct {
 	f          *factory
 	mode       string
+	config     string
 	maxTicks   int
 	until      term.Choice
 	monitor    term.Choice
@@ -52,14 +56,15 @@ func newCmdRunDaemon(f *factory, runF func(*cobra.Command, *daemonOptions) error
 		Example: "  millrace run daemon --monitor basic\n  millrace run daemon --until idle --monitor json --monitor-log events.jsonl",
 	}
 	cmd.Flags().StringVar(&o.mode, "mode", "", "mode to run instead of the configured one")
+	cmd.Flags().StringVar(&o.config, "config", "", "configuration in the workspace folder to read instead of millrace.cue")
 	cmd.Flags().IntVar(&o.maxTicks, "max-ticks", 0, "end after N ticks: one tick starts what can start and applies its results")
 	choice(cmd, &o.until, "until", "end when nothing more happens by itself", reconcile.Idle)
 	o.monitor.Value = "none"
 	choice(cmd, &o.monitor, "monitor", "print events as they happen", "none", "basic", "json")
 	cmd.Flags().StringVar(&o.monitorLog, "monitor-log", "", "file for the monitor instead of stdout; appended to")
 	cmd.Flags().BoolVar(&o.singleHost, "single-host", false, "no other host uses this folder: needed on NFS and the like")
-	if err := cmd.RegisterFlagCompletionFunc("mode", f.modes); err != nil {
-		panic(err) // the flag was added above
+	if err := errors.Join(cmd.RegisterFlagCompletionFunc("mode", f.modes), cmd.MarkFlagFilename("config", "cue", "yaml", "json", "toml")); err != nil {
+		panic(err) // the flags were added above
 	}
 	return leaf(cmd, o, runF, runDaemon)
 }
@@ -75,13 +80,16 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.config, err = configName(w, o.config); err != nil {
+		return err
+	}
 	info := o.identity()
 	release, err := w.LockDaemon(info)
 	if err != nil {
 		return err
 	}
 	defer release()
-	obs, err := w.Observe(workspace.ObserveOptions{Watch: true, Mode: o.mode, Now: o.f.io.Now, Daemon: info.Instance})
+	obs, err := w.Observe(workspace.ObserveOptions{Watch: true, Mode: o.mode, Config: o.config, Now: o.f.io.Now, Daemon: info.Instance})
 	if err != nil {
 		return err
 	}
@@ -98,9 +106,41 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) error { return runner.Start(binary, dir, args...) }},
 		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Notice:      o.notice,
+		Notice:      (&board{o: o, w: w}).notice,
 	})
 	return o.ended(w, rep, errors.Join(err, shown()))
+}
+
+// configName is the name in the workspace folder of the file that --config means: the plan rests on it, so it
+// lies where the other inputs do.
+func configName(w *workspace.Workspace, arg string) (string, error) {
+	if arg == "" {
+		return "", nil
+	}
+	path, name := arg, filepath.Base(arg)
+	if beside := within(w, name); path == name && exists(beside) == nil {
+		path = beside
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if err := exists(path); err != nil {
+		return "", fail(exitInvalid, "name a file in "+workspace.Folder, "read configuration: %w", err)
+	}
+	given, errGiven := os.Stat(path)
+	inside, errInside := os.Stat(within(w, name))
+	if errGiven != nil || errInside != nil || !os.SameFile(given, inside) || !slices.Contains(configEndings, filepath.Ext(name)) {
+		return "", usage("put it beside millrace.cue, under a name of its own", "%s is no configuration in %s", arg, w.Dir)
+	}
+	return name, nil
+}
+
+var configEndings = []string{".cue", ".yaml", ".json", ".toml"}
+
+func exists(path string) error {
+	_, err := os.Stat(path)
+	return err
 }
 
 // ended says how the daemon ended. Being told to end is no error.
@@ -109,15 +149,55 @@ func (o *daemonOptions) ended(w *workspace.Workspace, rep reconcile.Report, err 
 		return err
 	}
 	o.f.say("daemon ended%s", pick2(rep.Stopped, " as asked", ""))
-	return o.f.leftRunning(w)
+	if err := o.f.leftRunning(w); err != nil {
+		return err
+	}
+	return o.f.leftWaiting(w)
 }
 
-func (o *daemonOptions) notice(c reconcile.Condition) {
-	if c.Lifted {
-		o.f.say("%s goes on", c.Name)
-		return
+// leftWaiting says that there is more to do than was done.
+func (f *factory) leftWaiting(w *workspace.Workspace) error {
+	s, err := w.Load()
+	if err != nil {
+		return err
 	}
-	o.f.say("%s", o.f.io.PaintErr(term.Yellow, c.Name+": "+c.Message))
+	count := map[string]int{}
+	for _, it := range s.Items {
+		count[it.State]++
+	}
+	var words []string
+	for _, state := range []string{schema.StateQueue, schema.StateBlocked} {
+		if n := count[state]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, inWords(state)))
+		}
+	}
+	if len(words) > 0 {
+		f.say("left: %s; 'millrace status' says why", strings.Join(words, ", "))
+	}
+	return nil
+}
+
+// A board shows what the daemon lives with: on its own terminal, and to whoever asks for the status.
+type board struct {
+	o *daemonOptions
+	w *workspace.Workspace
+
+	mu   sync.Mutex
+	held []workspace.Condition
+}
+
+// notice is called by the loop and by those who start stages.
+func (b *board) notice(c reconcile.Condition) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = slices.DeleteFunc(b.held, func(h workspace.Condition) bool { return h.Name == c.Name })
+	if c.Lifted {
+		b.o.f.say("%s goes on", c.Name)
+	} else {
+		b.held = append(b.held, workspace.Condition{Name: c.Name, Message: c.Message, Since: c.Since.UTC()})
+		b.o.f.say("%s; tried again until it works", b.o.f.io.PaintErr(term.Yellow, c.Name+" is held up: "+c.Message))
+	}
+	_ = b.w.ShowConditions(b.held) // it has been said here; what it tells of may be the reason why it cannot be written
 }
 
 func (o *daemonOptions) identity() workspace.DaemonInfo {
@@ -130,7 +210,7 @@ func (o *daemonOptions) identity() workspace.DaemonInfo {
 	}
 	return workspace.DaemonInfo{
 		Instance: "daemon-" + now.Format("20060102T150405.000Z") + "-" + hex.EncodeToString(random[:]),
-		PID:      os.Getpid(), Host: host, Command: strings.Join(os.Args, " "), Mode: o.mode, Since: now, SingleHost: o.singleHost,
+		PID:      os.Getpid(), Host: host, Command: strings.Join(os.Args, " "), Mode: o.mode, Config: o.config, Since: now, SingleHost: o.singleHost,
 	}
 }
 
@@ -177,8 +257,8 @@ func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace, seen 
 	}, nil
 }
 
-// A witness tells the monitor of declarations that turn out to be invalid: they change nothing, so no
-// record says it.
+// A witness tells the monitor of declarations and workflow files that turn out to be invalid: they
+// change nothing, so no record says it.
 type witness struct {
 	*workspace.Observers
 	rejected chan schema.Diagnostic // nil: nobody asks
@@ -200,7 +280,11 @@ func (s *witness) View(state *workspace.State) *workspace.View {
 	}
 	s.fresh = false
 	now := map[schema.Diagnostic]bool{}
-	for _, d := range rejections(v) {
+	faults := rejections(v)
+	if v.Compiled.Plan == nil {
+		faults = append(faults, v.Compiled.Diags...)
+	}
+	for _, d := range faults {
 		now[d] = true
 		if s.told[d] {
 			continue

@@ -48,7 +48,7 @@ func newCmdDescribe(f *factory, runF func(*cobra.Command, *describeOptions) erro
 }
 
 func runDescribe(cmd *cobra.Command, o *describeOptions) error {
-	w, v, err := o.f.look(cmd.Context(), "")
+	w, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (o *diffOptions) dryRun(ctx context.Context, w *workspace.Workspace) (*diff
 	if err != nil {
 		return nil, err
 	}
-	obs, err := o.f.observe(ctx, w, s, "")
+	obs, err := o.f.observe(ctx, w, s)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 		return w, nil, err
 	}
 	_, held := w.Daemon()
-	v := &workspace.View{State: s, Now: f.io.Now().UTC(), NoDaemon: !held, Plans: plans(w), Requests: map[string]*workspace.RequestSeen{}}
+	v := &workspace.View{State: s, Now: f.io.Now().UTC(), NoDaemon: !held, Troubles: w.Conditions(), Plans: plans(w), Requests: map[string]*workspace.RequestSeen{}}
 	for _, r := range s.Runs {
 		if r.Request == "" {
 			continue
@@ -90,7 +90,7 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 }
 
 // look reads the workspace and everything declared in it, still without a lock.
-func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, *workspace.View, error) {
+func (f *factory) look(ctx context.Context) (*workspace.Workspace, *workspace.View, error) {
 	w, err := f.open()
 	if err != nil {
 		return nil, nil, err
@@ -99,20 +99,25 @@ func (f *factory) look(ctx context.Context, mode string) (*workspace.Workspace, 
 	if err != nil {
 		return w, nil, err
 	}
-	obs, err := f.observe(ctx, w, s, mode)
+	obs, err := f.observe(ctx, w, s)
 	if err != nil {
 		return w, nil, err
 	}
 	v := obs.View(s)
 	_, held := w.Daemon()
-	v.NoDaemon, v.Declined = !held, declined(v)
+	v.NoDaemon, v.Troubles, v.Declined = !held, w.Conditions(), declined(v)
 	return w, v, obs.Close()
 }
 
 // observe looks at the world, and again while a look leaves something open: a file that was just
-// dropped settles, a hand in the runtime's folders is made sure of.
-func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State, mode string) (*workspace.Observers, error) {
-	obs, err := w.Observe(workspace.ObserveOptions{Mode: mode, Now: f.io.Now})
+// dropped settles, a hand in the runtime's folders is made sure of. It sees the mode and the configuration
+// that the daemon runs, if one does.
+func (f *factory) observe(ctx context.Context, w *workspace.Workspace, s *workspace.State) (*workspace.Observers, error) {
+	opt := workspace.ObserveOptions{Now: f.io.Now}
+	if info, held := w.Daemon(); held {
+		opt.Mode, opt.Config = info.Mode, info.Config
+	}
+	obs, err := w.Observe(opt)
 	if err != nil {
 		return nil, err
 	}

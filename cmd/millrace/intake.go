@@ -52,7 +52,7 @@ func newCmdIntakeLs(f *factory, runF func(*cobra.Command, *intakeOptions) error)
 }
 
 func runIntakeLs(cmd *cobra.Command, o *intakeOptions) error {
-	_, v, err := o.f.look(cmd.Context(), "")
+	_, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,9 @@ func declined(v *workspace.View) map[schema.Key]schema.Waiting {
 				w.Until = &a.Until
 			} else if w.ClearedBy = "what it says"; v.Hold[a.Key] {
 				w.Stalled, w.ClearedBy = true, "millrace queue admit "+a.Key.ID
-			} else if a.Declared != nil && v.Control.Held[a.Declared.Path].During != "" {
+			} else if a.Declared == nil {
+				w.ClearedBy = fmt.Sprintf("its declaration coming back; 'millrace queue cancel %s --reason …' ends it", a.Key.ID)
+			} else if v.Control.Held[a.Declared.Path].During != "" {
 				w.Stalled, w.ClearedBy = true, "a commit, or millrace intake accept "+a.Declared.Path
 			}
 		default:
@@ -300,7 +302,7 @@ func runQueueAdmit(cmd *cobra.Command, o *intakeOptions) error {
 	if o.all == (len(o.ids) > 0) {
 		return usage("'millrace queue admit --all', or name ids", "say which: --all or ids, not both")
 	}
-	w, seen, err := o.f.look(cmd.Context(), "")
+	w, seen, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type statusShape struct {
 	Seq           uint64                       `json:"seq"` // last journal record
 	Daemon        daemonShape                  `json:"daemon"`
 	Plan          planShape                    `json:"plan"`
+	Conditions    []workspace.Condition        `json:"conditions,omitempty"` // troubles that the daemon lives with
 	Pauses        map[string]schema.Pause      `json:"pauses,omitempty"`
 	Stop          *schema.Stop                 `json:"stop,omitempty"`
 	Planes        []planeShape                 `json:"planes"`
@@ -63,6 +64,12 @@ type planeShape struct {
 type heldShape struct {
 	Declarations []schema.Key                 `json:"declarations,omitempty"`
 	Changes      map[string]schema.HeldChange `json:"changes,omitempty"`
+	Items        []heldItem                   `json:"items,omitempty"` // a change of their declaration is held
+}
+
+type heldItem struct {
+	Item    schema.Key     `json:"item"`
+	Waiting schema.Waiting `json:"waiting"`
 }
 
 type failureShape struct {
@@ -194,14 +201,14 @@ func (o *statusOptions) update(s *statusShape, first bool) error {
 
 // gather reads everything a status says.
 func gather(ctx context.Context, f *factory) (*statusShape, error) {
-	w, v, err := f.look(ctx, "")
+	w, v, err := f.look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	info, held := w.Daemon()
 	s := &statusShape{
 		SchemaVersion: schema.Version, Workspace: w.Project, Time: f.io.Now().UTC(), Seq: v.Seq,
-		Daemon: daemonShape{Running: held}, Pauses: v.Control.Pauses, Stop: v.Control.Stop,
+		Daemon: daemonShape{Running: held}, Conditions: v.Troubles, Pauses: v.Control.Pauses, Stop: v.Control.Stop,
 		Runners: v.Control.Runners, Queue: map[string]map[string]int{}, Runs: []runShape{}, Blocked: []itemShape{}, Waiting: []itemShape{},
 		Plan: planShape{ID: v.Control.Plan, Mode: v.Control.Mode, Current: current(v), Diags: v.Compiled.Diags},
 		Held: heldShape{Changes: v.Control.Held},
@@ -222,6 +229,12 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 		s.Held.Declarations = append(s.Held.Declarations, k)
 	}
 	slices.SortFunc(s.Held.Declarations, workspace.CompareKeys)
+	for k, w := range v.Declined {
+		if w.Reason == workspace.WaitHeld && v.Items[k] != nil {
+			s.Held.Items = append(s.Held.Items, heldItem{k, w})
+		}
+	}
+	slices.SortFunc(s.Held.Items, func(a, b heldItem) int { return workspace.CompareKeys(a.Item, b.Item) })
 	for _, h := range v.Hands {
 		what, repair := v.Words(h)
 		s.Hands = append(s.Hands, handShape{h.Path, h.What, h.Key, what, repair})
@@ -263,7 +276,7 @@ func (s *statusShape) items(v *workspace.View) {
 				s.Waiting = append(s.Waiting, itemShape{it, outdated(v, it), w})
 			}
 		}
-		if o := it.Last; o != nil && o.Failure != "" && (s.LastFailure == nil || o.At.After(s.LastFailure.At)) {
+		if o := it.Last; o != nil && o.Failure != "" && o.Failure != schema.FailCancelled && (s.LastFailure == nil || o.At.After(s.LastFailure.At)) {
 			s.LastFailure = &failureShape{it.Key(), *o}
 		}
 		for _, n := range it.Notes {

@@ -77,7 +77,7 @@ func runValidate(cmd *cobra.Command, o *validateOptions) error {
 func (o *validateOptions) check(ctx context.Context) (*validateShape, error) {
 	v := &validateShape{Diagnostics: schema.Diagnostics{}}
 	if len(o.paths) == 0 {
-		_, seen, err := o.f.look(ctx, "")
+		_, seen, err := o.f.look(ctx)
 		if err != nil {
 			return nil, err
 		}

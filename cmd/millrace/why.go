@@ -40,7 +40,7 @@ func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.
 }
 
 func runWhy(cmd *cobra.Command, o *whyOptions) error {
-	_, v, err := o.f.look(cmd.Context(), "")
+	_, v, err := o.f.look(cmd.Context())
 	if err != nil {
 		return err
 	}

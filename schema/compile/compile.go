@@ -19,8 +19,9 @@ import (
 
 // A Source is everything that a plan is compiled from.
 type Source struct {
-	Mode  string            // id or alias; "" takes the configuration's default_mode
-	Files map[string][]byte // by path below the workspace folder; paths that are no inputs are ignored
+	Mode   string            // id or alias; "" takes the configuration's default_mode
+	Config string            // name of the configuration among Files; "" takes the one of ConfigFiles that is there
+	Files  map[string][]byte // by path below the workspace folder; paths that are no inputs are ignored
 }
 
 // A Result is what a Source compiles to. Plan, Bytes and Digest are zero when Diags has an error; Config is
@@ -89,7 +90,7 @@ func Compile(src Source) Result {
 		return r
 	}
 	for name, data := range src.Files { // whatever it is that has to change
-		if IsInput(name) && r.Inputs[name] == "" {
+		if (IsInput(name) || name == src.Config) && r.Inputs[name] == "" {
 			r.Inputs[name] = schema.DigestOf(data)
 		}
 	}
@@ -161,9 +162,18 @@ func (c *compiler) lookAside() {
 	c.report.aside(r.all...)
 }
 
-// readConfig takes the one configuration file there is, or all defaults.
+// readConfig takes the configuration file that is asked for, else the one there is, or all defaults.
 func (c *compiler) readConfig() {
 	var found []string
+	if name := c.src.Config; name != "" {
+		if _, there := c.src.Files[name]; !there {
+			c.report.add(schema.Diagnostic{Severity: schema.Error, Path: name, Message: "there is no such configuration",
+				Hint: "write it, or start the daemon without --config"})
+			return
+		}
+		c.takeConfig(name)
+		return
+	}
 	for _, name := range ConfigFiles {
 		if _, there := c.src.Files[name]; there {
 			found = append(found, name)
@@ -174,18 +184,19 @@ func (c *compiler) readConfig() {
 			Message: "there is a configuration already: " + found[0], Hint: "keep one of them and remove the others"})
 		return
 	}
-	name, data := ConfigFiles[0], []byte(nil)
-	if len(found) == 1 {
-		name = found[0]
-		data = c.src.Files[name]
-	}
+	c.takeConfig(append(found, ConfigFiles[0])[0])
+}
+
+// takeConfig reads one configuration file; one that is not there is all defaults.
+func (c *compiler) takeConfig(name string) {
+	data, there := c.src.Files[name]
 	config, diags := loadConfig(name, data)
 	c.report.add(diags...)
 	if config == nil {
 		return
 	}
 	c.config = config
-	if len(found) == 1 {
+	if there {
 		c.inputs[name] = schema.DigestOf(data)
 	}
 }

@@ -70,7 +70,7 @@ func Words(e workspace.Event) string {
 	case workspace.EvRunEnded:
 		what += " at " + e.To
 	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
-		if e.Class != "" {
+		if e.Class != "" && e.Class != schema.ClassBlocked {
 			what += ": " + e.Class
 		}
 	}
