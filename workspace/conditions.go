@@ -19,7 +19,7 @@ type Condition struct {
 
 const (
 	boardSize      = 16 << 10 // bytes of ConditionsFile
-	longestTrouble = 1 << 10 // bytes of a message
+	longestTrouble = 1 << 10  // bytes of a message
 )
 
 // ShowConditions tells readers what the daemon lives with now. The file has its room since the daemon

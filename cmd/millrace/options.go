@@ -15,11 +15,10 @@ import (
 // output is the option -o of commands that list or show something.
 type output struct{ term.Choice }
 
-// flag adds -o, --output and its other name --format. The first format is the default.
-func (o *output) flag(cmd *cobra.Command, formats ...string) {
-	if len(formats) == 0 {
-		formats = term.Formats
-	}
+// flag adds -o, --output and its other name --format: the formats that every command knows, of which
+// text is the default, and those that only this one has.
+func (o *output) flag(cmd *cobra.Command, more ...string) {
+	formats := slices.Concat(term.Formats, more)
 	o.Choice = term.Choice{Value: formats[0], Allowed: formats}
 	cmd.Flags().VarP(&o.Choice, "output", "o", "how to print it")
 	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -107,9 +106,22 @@ func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// reportOf is a report without names.
-func reportOf(data any, text func()) term.Report {
-	return term.Report{Data: data, Text: func(bool) { text() }}
+// reportOf is a report whose text has one width.
+func reportOf(data any, text func(), names ...string) term.Report {
+	return term.Report{Data: data, Text: func(bool) { text() }, Names: names}
+}
+
+// names are what -o name prints of things in the order in which they are shown, each once.
+func names[T any](all []T, name func(T) string) []string {
+	var out []string
+	seen := map[string]bool{"": true}
+	for _, x := range all {
+		if n := name(x); !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func marshalLine(v any) ([]byte, error) {

@@ -61,7 +61,7 @@ func runQueueLs(_ *cobra.Command, o *queueOptions) error {
 func newCmdQueueShow(f *factory, runF func(*cobra.Command, *queueOptions) error) *cobra.Command {
 	o := &queueOptions{f: f}
 	cmd := &cobra.Command{Use: "show ID", Short: "an item's document as it was admitted", Args: cobra.ExactArgs(1), ValidArgsFunction: f.items()}
-	o.out.flag(cmd, "text", "json", "yaml", "name")
+	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.family, "kind", "", "family, where an id is used by several")
 	return leaf(cmd, o, runF, runQueueShow, func(args []string) { o.id = args[0] })
 }

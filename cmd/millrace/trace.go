@@ -56,7 +56,7 @@ func newCmdRunsTrace(f *factory, runF func(*cobra.Command, *runsOptions) error) 
 	o := &runsOptions{f: f}
 	cmd := &cobra.Command{Use: "trace RUN", Short: "the way a run took: results and the routing decisions between them", Args: cobra.ExactArgs(1),
 		Example: "  millrace runs trace latest\n  millrace runs trace latest -o mermaid", ValidArgsFunction: f.runs}
-	o.out.flag(cmd, "text", "json", "yaml", "mermaid", "dot")
+	o.out.flag(cmd, "mermaid", "dot")
 	return leaf(cmd, o, runF, runRunsTrace, func(args []string) { o.run = args[0] })
 }
 
@@ -78,7 +78,7 @@ func runRunsTrace(_ *cobra.Command, o *runsOptions) error {
 		_, err = io.WriteString(o.f.io.Out, traceDot(t))
 		return err
 	}
-	return o.f.io.Print(o.out.Value, term.Report{Data: t, Text: func(bool) { traceText(o.f.io, r, t) }})
+	return o.f.io.Print(o.out.Value, term.Report{Data: t, Names: []string{r.ID}, Text: func(bool) { traceText(o.f.io, r, t) }})
 }
 
 func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
