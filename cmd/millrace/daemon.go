@@ -95,6 +95,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, obs.Close()) }()
 	seen := &witness{Observers: obs}
+	seen.level.Set(slog.LevelWarn)
 	shown, err := o.watch(cmd.Context(), w, seen)
 	if err != nil {
 		return err
@@ -105,7 +106,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) error { return runner.Start(binary, dir, args...) }},
-		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: &seen.level})),
 		Notice:      (&board{o: o, w: w}).notice,
 	})
 	return o.ended(w, rep, errors.Join(err, shown()))
@@ -239,6 +240,7 @@ type witness struct {
 	rejected chan schema.Diagnostic // nil: nobody asks
 	fresh    bool                   // the next view is the first since a look at the world
 	told     map[schema.Diagnostic]bool
+	level    slog.LevelVar // of the log: runtime.log_level
 }
 
 // Refresh looks at the world.
@@ -250,6 +252,10 @@ func (s *witness) Refresh(ctx context.Context) error {
 // View shows what was seen.
 func (s *witness) View(state *workspace.State) *workspace.View {
 	v := s.Observers.View(state)
+	var level slog.Level
+	if v.Config != nil && level.UnmarshalText([]byte(v.Config.Runtime.LogLevel)) == nil {
+		s.level.Set(level)
+	}
 	if s.rejected == nil || !s.fresh {
 		return v
 	}

@@ -264,7 +264,7 @@ func (s *statusShape) items(v *workspace.View) {
 				s.Waiting = append(s.Waiting, itemShape{it, outdated(v, it), w})
 			}
 		}
-		if o := it.Last; o != nil && o.Failure != "" && (s.LastFailure == nil || o.At.After(s.LastFailure.At)) {
+		if o := it.Last; o != nil && o.Failure != "" && o.Failure != schema.FailCancelled && (s.LastFailure == nil || o.At.After(s.LastFailure.At)) {
 			s.LastFailure = &failureShape{it.Key(), *o}
 		}
 		for _, n := range it.Notes {
