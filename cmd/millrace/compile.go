@@ -36,9 +36,7 @@ func newCmdCompile(f *factory) *cobra.Command {
 
 func (o *compileOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.mode, "mode", "", "mode instead of the configured one")
-	if err := cmd.RegisterFlagCompletionFunc("mode", o.f.modes); err != nil {
-		panic(err) // the flag was added a line before
-	}
+	completeBy(cmd, "mode", o.f.modes)
 }
 
 // inputs reads what a plan is made of; without a workspace it is the shipped baseline.
@@ -141,6 +139,7 @@ func newCmdCompileShow(f *factory, runF func(*cobra.Command, *compileOptions) er
 	o.out.flag(cmd)
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.plane, "plane", "", "only this plane")
+	completeBy(cmd, "plane", o.f.words(planes))
 	return leaf(cmd, o, runF, runCompileShow)
 }
 
@@ -192,6 +191,7 @@ func newCmdCompileGraph(f *factory, runF func(*cobra.Command, *compileOptions) e
 		Example: "  millrace compile graph --format mermaid --output graph.md\n  millrace compile graph --format dot | dot -Tsvg > graph.svg"}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.plane, "plane", "", "only this plane")
+	completeBy(cmd, "plane", o.f.words(planes))
 	o.format = term.Choice{Value: "text", Allowed: compile.Formats}
 	cmd.Flags().VarP(&o.format, "format", "o", "how to draw it")
 	complete(cmd, "format", compile.Formats)

@@ -60,6 +60,7 @@ func newCmdResume(f *factory, runF func(*cobra.Command, *controlOptions) error) 
 	cmd := &cobra.Command{Use: "resume", Short: "end the operator's pause, or give a stalled runner another try", Args: cobra.NoArgs}
 	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for the audit trail")
 	cmd.Flags().StringVar(&o.runner, "runner", "", "resume this runner and leave pauses alone")
+	completeBy(cmd, "runner", f.words(runners))
 	return leaf(cmd, o, runF, runResume)
 }
 

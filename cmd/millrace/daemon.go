@@ -63,8 +63,9 @@ func newCmdRunDaemon(f *factory, runF func(*cobra.Command, *daemonOptions) error
 	choice(cmd, &o.monitor, "monitor", "print events as they happen", "none", "basic", "json")
 	cmd.Flags().StringVar(&o.monitorLog, "monitor-log", "", "file for the monitor instead of stdout; appended to")
 	cmd.Flags().BoolVar(&o.singleHost, "single-host", false, "no other host uses this folder: needed on NFS and the like")
-	if err := errors.Join(cmd.RegisterFlagCompletionFunc("mode", f.modes), cmd.MarkFlagFilename("config", "cue", "yaml", "json", "toml")); err != nil {
-		panic(err) // the flags were added above
+	completeBy(cmd, "mode", f.modes)
+	if err := cmd.MarkFlagFilename("config", "cue", "yaml", "json", "toml"); err != nil {
+		panic(err) // the flag was added above
 	}
 	return leaf(cmd, o, runF, runDaemon)
 }

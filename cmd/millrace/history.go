@@ -39,12 +39,10 @@ func newCmdHistory(f *factory, runF func(*cobra.Command, *historyOptions) error)
 	}
 	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.id, "item", "", "only what concerns this item")
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	cmd.Flags().StringVar(&o.since, "since", "", "only what is younger: a duration (2h) or a time (2026-11-22T08:00:00Z)")
 	cmd.Flags().IntVarP(&o.limit, "limit", "n", 0, "only the last N events (0: all)")
-	if err := cmd.RegisterFlagCompletionFunc("item", f.items()); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "item", f.items())
 	return leaf(cmd, o, runF, runHistory)
 }
 
@@ -150,9 +148,7 @@ func newCmdRunsLs(f *factory, runF func(*cobra.Command, *runsOptions) error) *co
 	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.item, "item", "", "only runs of this item")
 	cmd.Flags().IntVarP(&o.limit, "limit", "n", 20, "at most N (0: all)")
-	if err := cmd.RegisterFlagCompletionFunc("item", f.items()); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "item", f.items())
 	return leaf(cmd, o, runF, runRunsLs)
 }
 

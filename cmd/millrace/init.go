@@ -43,9 +43,7 @@ func newCmdInit(f *factory, runF func(*cobra.Command, *initOptions) error) *cobr
 	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.mode, "mode", "", "default mode of a new configuration")
 	cmd.Flags().BoolVar(&o.demo, "demo", false, "make the demo project (in an empty folder)")
-	if err := cmd.RegisterFlagCompletionFunc("mode", f.modes); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "mode", f.modes)
 	return leaf(cmd, o, runF, runInit)
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"millrace/cmd/millrace/term"
+	"millrace/workspace"
 )
 
 // output is the option -o of commands that list or show something.
@@ -38,9 +40,42 @@ func choice(cmd *cobra.Command, c *term.Choice, name, help string, allowed ...st
 }
 
 func complete(cmd *cobra.Command, flag string, words []string) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(fmt.Sprintf("complete --%s: %v", flag, err)) // the flag was added a line before
+	completeBy(cmd, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeBy says how a flag that was added before is completed.
+func completeBy(cmd *cobra.Command, flag string, by cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, by); err != nil {
+		panic(fmt.Sprintf("complete --%s: %v", flag, err))
 	}
+}
+
+// words completes from what the workspace has now.
+func (f *factory) words(of func(*workspace.View) []string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		_, v, err := f.state()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return of(v), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func families(v *workspace.View) []string { return slices.Sorted(maps.Keys(v.Families())) }
+
+func runners(v *workspace.View) []string { return slices.Sorted(maps.Keys(v.Control.Runners)) }
+
+func planes(v *workspace.View) []string {
+	if p := v.CurrentPlan(); p != nil {
+		return p.PlaneOrder
+	}
+	return nil
+}
+
+// ambiguous adds the flag that says which family is meant.
+func (f *factory) ambiguous(cmd *cobra.Command, to *string, flag string) {
+	cmd.Flags().StringVar(to, flag, "", "family, where an id is used by several")
+	completeBy(cmd, flag, f.words(families))
 }
 
 // reason is the option --reason: every act of an operator says why, for the audit trail.

@@ -31,6 +31,7 @@ func newCmdQueueLs(f *factory, runF func(*cobra.Command, *queueOptions) error) *
 	cmd := &cobra.Command{Use: "ls", Short: "items that are not ended, in the order in which they move", Args: cobra.NoArgs}
 	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.family, "family", "", "only this family")
+	completeBy(cmd, "family", f.words(families))
 	choice(cmd, &o.state, "state", "only this state", stateOrder...)
 	cmd.Flags().BoolVarP(&o.all, "all", "a", false, "ended items too")
 	return leaf(cmd, o, runF, runQueueLs)
@@ -62,7 +63,7 @@ func newCmdQueueShow(f *factory, runF func(*cobra.Command, *queueOptions) error)
 	o := &queueOptions{f: f}
 	cmd := &cobra.Command{Use: "show ID", Short: "an item's document as it was admitted", Args: cobra.ExactArgs(1), ValidArgsFunction: f.items()}
 	o.out.flag(cmd)
-	cmd.Flags().StringVar(&o.family, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.family, "kind")
 	return leaf(cmd, o, runF, runQueueShow, func(args []string) { o.id = args[0] })
 }
 
@@ -109,7 +110,7 @@ func newCmdQueueCancel(f *factory, runF func(*cobra.Command, *interveneOptions) 
 		ValidArgsFunction: f.items(schema.StateQueue, schema.StateBlocked, schema.StateActive),
 	}
 	o.reason.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	cmd.Flags().BoolVar(&o.now, "now", false, "end the stage of an active item as well")
 	return leaf(cmd, o, runF, runQueueCancel, func(args []string) { o.ids = args })
 }
@@ -185,7 +186,7 @@ func newCmdQueueRetry(f *factory, runF func(*cobra.Command, *interveneOptions) e
 		ValidArgsFunction: f.items(schema.StateBlocked),
 	}
 	o.reason.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "family", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "family")
 	cmd.Flags().StringVar(&o.root, "root-spec-id", "", "refuse items of another lineage")
 	cmd.Flags().BoolVar(&o.force, "force", false, "retry what is not safe to repeat, or was retried often")
 	return leaf(cmd, o, runF, runQueueRetry, func(args []string) { o.ids = args })

@@ -31,7 +31,7 @@ func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.
 	cmd := &cobra.Command{Use: "why [ID]", Short: "the true reason why an item does not run, or nothing does", Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: f.items(schema.StateQueue, schema.StateActive, schema.StateBlocked)}
 	o.out.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runWhy, func(args []string) {
 		if len(args) > 0 {
 			o.id = args[0]
