@@ -4,7 +4,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit demo clean
+.PHONY: help build test check fmt vet lint unit demo soak bench bench-short clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,30 @@ test: vet unit ## what CI runs: vet and every test with the race detector
 
 unit:
 	$(GO) test -race -timeout 20m ./...
+
+SEED     ?= 1
+FUZZTIME ?= 5m
+
+soak: ## the long runs (an hour or so): kills, random hands, crashes, concurrency, fuzzing; SEED=n for others
+	MILLRACE_SOAK_TASKS=50 MILLRACE_SOAK_KILLS=100 MILLRACE_SOAK_SEED=$(SEED) \
+	MILLRACE_CRASH_EVERY=1 MILLRACE_CONCURRENT_ROUNDS=10 \
+		$(GO) test -race -count 1 -v -timeout 60m -run 'TestSoak|TestCrash|TestConcurrent|TestUpgrade' ./cmd/systemtest
+	MILLRACE_PROPERTY_FIRST=$(SEED)000 MILLRACE_PROPERTY_SEEDS=200 MILLRACE_PROPERTY_STEPS=60 \
+		$(GO) test -race -count 1 -timeout 120m -run TestProperty ./cmd/systemtest
+	$(GO) test -count 1 -timeout 60m -run 'TestFoldEquals' -rapid.checks 20000 ./workspace
+	$(GO) test -count 20 -timeout 60m -run 'TestSupervisorKilledAtRandomMoments' ./controllers/dispatch/runner
+	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs grep -hoE '^func Fuzz[A-Za-z]+' | cut -c6-); do \
+		dir=$$(grep -rlE "^func $$target\(" --include='*_test.go' . | xargs dirname); \
+		echo "fuzz $$target in $$dir"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+	done
+
+bench: ## measure: benchmarks of the rooms, then whole processes (half an hour, an idle machine; docs/performance.md)
+	$(GO) test -run '^$$' -bench . -benchmem ./schema/... ./workspace/... ./controllers/dispatch/runner
+	MILLRACE_BENCH=1 $(GO) test -count 1 -timeout 60m -run '^TestBench$$' -v ./cmd/systemtest
+
+bench-short: ## the same at a size for CI: shows that it measures, not how fast it is
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./schema/... ./workspace/... ./controllers/dispatch/runner
+	MILLRACE_BENCH=short $(GO) test -count 1 -timeout 20m -run '^TestBench$$' -v ./cmd/systemtest
 
 check: fmt vet lint unit ## before every commit: format, vet, lint, unit tests
 

@@ -48,7 +48,6 @@ func (c *conditions) set(name string, err error) time.Duration {
 	c.held[name] = cond
 	c.mu.Unlock()
 	if !known {
-		c.log.Warn("condition appeared", "condition", name, "error", err)
 		c.tell(cond)
 	}
 	return min(lastBackoff, firstBackoff<<min(cond.Tries-1, 16))
@@ -61,14 +60,19 @@ func (c *conditions) lift(name string) {
 	c.mu.Unlock()
 	if known {
 		cond.Lifted = true
-		c.log.Info("condition lifted", "condition", name)
 		c.tell(cond)
 	}
 }
 
+// tell tells whoever wants to know, once; else the log.
 func (c *conditions) tell(cond Condition) {
-	if c.notice != nil {
+	switch {
+	case c.notice != nil:
 		c.notice(cond)
+	case cond.Lifted:
+		c.log.Info("condition lifted", "condition", cond.Name)
+	default:
+		c.log.Warn("condition appeared", "condition", cond.Name, "error", cond.Message)
 	}
 }
 

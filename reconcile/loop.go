@@ -24,6 +24,7 @@ type Sight interface {
 	Ask(qs []workspace.Query)
 	Forget()
 	Next() time.Time
+	Remember(ctx context.Context) error
 }
 
 // Idle is the value of Options.Until that ends the loop when nothing more will happen by itself: a
@@ -46,7 +47,7 @@ type Options struct {
 	MaxTicks    int                     // end after so many ticks; 0: no limit
 	Until       string                  // Idle, or "" to go on until stopped
 	Started     func(*workspace.Record) // told of every record that the loop commits
-	Notice      func(Condition)         // told when a condition appears or lifts
+	Notice      func(Condition)         // told, in place of the log, when a condition appears or lifts
 }
 
 // A Report says what a loop did.

@@ -47,6 +47,9 @@ func (l *loop) checkpoint(ctx context.Context) error {
 	if l.dirty == 0 {
 		return nil
 	}
+	if err := l.Observers.Remember(ctx); err != nil {
+		return fmt.Errorf("remember what was seen: %w", err)
+	}
 	if err := l.Workspace.Checkpoint(ctx); err != nil {
 		return fmt.Errorf("make checkpoint: %w", err)
 	}

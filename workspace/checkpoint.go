@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"millrace/workspace/disk"
@@ -224,7 +225,7 @@ func (w *Workspace) repair(from uint64) error {
 	return w.markApplied()
 }
 
-// Reproject writes every status, run and control file anew that is not what the journal says: people
+// Reproject writes every status, run, control and plan file anew that is not what the journal says: people
 // and disks may have damaged them, which no decision ever notices. Documents are left alone: those
 // are people's to edit. It reads the whole journal.
 func (w *Workspace) Reproject(ctx context.Context) error {
@@ -238,7 +239,7 @@ func (w *Workspace) Reproject(ctx context.Context) error {
 			return false, err
 		}
 		for _, c := range all.order {
-			if folds(c.path) {
+			if projected(c.path) {
 				ours.order = append(ours.order, c)
 			}
 		}
@@ -248,6 +249,11 @@ func (w *Workspace) Reproject(ctx context.Context) error {
 		return true, err
 	})
 	return err
+}
+
+// projected reports whether the file at path only repeats what the journal says.
+func projected(path string) bool {
+	return folds(path) || path == PlanFile || strings.HasPrefix(path, PlansDir+"/")
 }
 
 // shorter refuses a journal that ends before a record that was carried out.

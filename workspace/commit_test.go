@@ -43,12 +43,19 @@ func mustCommit(t testing.TB, w *Workspace, m *Mutation) *Record {
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func task(id, state string, doc []byte) *schema.Item {
-	return &schema.Item{
+	it := &schema.Item{
 		SchemaVersion: 1, Family: "task", ID: id, State: state, Path: "tasks/" + state + "/" + id + ".md",
 		Title: "Task " + id, Priority: 5, CreatedAt: epoch, Generation: 1, Document: schema.DigestOf(doc),
 		Source: "declaration", Declared: &schema.Declaration{Path: "intake/" + id + ".md", Digest: schema.DigestOf(doc)},
 		Updated: epoch,
 	}
+	switch {
+	case state == schema.StateBlocked:
+		it.Blocked = &schema.Blocked{Class: schema.FailExit, Since: epoch}
+	case schema.Ended(state):
+		it.EndedBy = "test"
+	}
+	return it
 }
 
 func docBytes(id string) []byte { return []byte("# Task " + id + "\n\nTask-ID: " + id + "\n") }

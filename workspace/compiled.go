@@ -37,12 +37,17 @@ type inputs struct {
 	registry *document.Registry
 
 	against schema.Digest // plan that Changed was made against
+
+	memory   *memory // what an earlier process found out
+	archived func(schema.Digest) []byte
 }
 
-func newInputs(mode, name string) *inputs {
-	config, _ := compile.LoadConfig("", nil)
-	return &inputs{mode: mode, name: name, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: config}
+func newInputs(mode, name string, m *memory) *inputs {
+	return &inputs{mode: mode, name: name, files: map[string][]byte{}, bad: map[string]schema.Diagnostic{}, stale: true, since: time.Now(), config: m.config(), memory: m}
 }
+
+// choice is what was asked for beside the files.
+func (in *inputs) choice() string { return in.mode + "\x00" + in.name }
 
 // isConfig reports whether a name in the workspace folder is that of the configuration.
 func (in *inputs) isConfig(name string) bool {
@@ -126,7 +131,7 @@ func (in *inputs) refresh(pending bool, stored func() map[string]*schema.Family)
 	if in.registry != nil && sameFamilies(families, in.families) {
 		return false, nil
 	}
-	next, err := document.NewRegistry(families)
+	next, err := in.memory.registry(families)
 	if err != nil {
 		return false, fmt.Errorf("define document kinds: %w", err)
 	}
@@ -144,8 +149,14 @@ func sameFamilies(a, b map[string]*schema.Family) bool {
 // unless it is the configuration: nobody knows what it says.
 func (in *inputs) compile() {
 	in.stale = false
-	in.compiles++
-	res := compile.Compile(compile.Source{Mode: in.mode, Config: in.name, Files: in.files})
+	res, known := compile.Result{}, false
+	if len(in.bad) == 0 {
+		res, known = in.memory.compiled(in.choice(), in.files, in.archived)
+	}
+	if !known {
+		in.compiles++
+		res = compile.Compile(compile.Source{Mode: in.mode, Config: in.name, Files: in.files})
+	}
 	next := Compiled{Ready: true, Plan: res.Plan, Bytes: res.Bytes, Digest: res.Digest, Diags: res.Diags, Files: res.Inputs,
 		Read: make(map[string]schema.Digest, len(in.files))}
 	for name, data := range in.files {

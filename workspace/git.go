@@ -203,6 +203,17 @@ func (r repository) blobs(ctx context.Context, dir string, paths []string) (head
 	return head, index, nil
 }
 
+// removed reports whether a commit took the path below dir away: that HEAD does not have it may also
+// mean that git never knew it.
+func (r repository) removed(ctx context.Context, dir, path string) bool {
+	rel, err := filepath.Rel(r.top, filepath.Join(dir, filepath.FromSlash(path)))
+	if err != nil {
+		return false
+	}
+	out, err := r.run(ctx, "log", "-1", "--format=%H", "--diff-filter=D", "--", filepath.ToSlash(rel))
+	return err == nil && len(bytes.TrimSpace(out)) > 0
+}
+
 // isBlob reports whether git's name of the bytes is id.
 func isBlob(id string, data []byte) bool {
 	content := append(fmt.Appendf(nil, "blob %d\x00", len(data)), data...)
@@ -292,7 +303,7 @@ func (g *gitWatch) ask(ctx context.Context, repo repository, paths []string, rea
 		case err == nil:
 			k.committed = schema.DigestOf(data) == k.digest && isBlob(head[p], data)
 		case errors.Is(err, fs.ErrNotExist):
-			k.committed = k.digest == "" && head[p] == ""
+			k.committed = k.digest == "" && head[p] == "" && repo.removed(ctx, g.dir, p)
 		}
 		g.known[p] = k
 	}

@@ -24,7 +24,7 @@ func history() []*Mutation {
 	edit.PutItem(it)
 	cancel := &Mutation{By: "intake", Why: "prune"}
 	it = it.Clone()
-	it.State, it.Path = "cancelled", "tasks/cancelled/B.md"
+	it.State, it.Path, it.EndedBy = "cancelled", "tasks/cancelled/B.md", "prune"
 	cancel.MoveFile("tasks/queue/B.md", it.Path, it.Document)
 	cancel.PutItem(it)
 	first := claim("A")

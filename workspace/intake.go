@@ -26,6 +26,7 @@ type intake struct {
 	need   map[string]bool           // files whose documents are wanted again
 	undec  map[schema.Key]bool       // Unreconciled as a set
 	parses int                       // files validated so far
+	known  map[string]seenFile       // what an earlier process found out, until it has been asked
 }
 
 func newIntake(now func() time.Time) *intake {
@@ -83,6 +84,11 @@ func (in *intake) whole(name string, f *file, data []byte) {
 		}
 		return
 	}
+	known, ok := in.known[name]
+	if delete(in.known, name); ok && known.Digest == f.digest && !in.need[name] {
+		in.replace(name, known.file(in.changed(f), in.seq))
+		return
+	}
 	delete(in.need, name)
 	in.parses++
 	parsed := in.registry.Parse(name, data)
@@ -99,6 +105,15 @@ func (in *intake) whole(name string, f *file, data []byte) {
 		})
 	}
 	in.replace(name, next)
+}
+
+// file is what a remembered file says; its documents are found again where they are wanted.
+func (s *seenFile) file(changed time.Time, seq uint64) *IntakeFile {
+	f := &IntakeFile{Path: s.Path, Digest: s.Digest, Changed: changed, Since: seq}
+	for _, d := range s.Docs {
+		f.Docs = append(f.Docs, Declared{Key: d.Key, Path: s.Path, Line: d.Line, File: s.Digest, Digest: d.Digest})
+	}
+	return f
 }
 
 // changed is when the bytes were first seen; what was there before the observers looked is as old as

@@ -21,6 +21,8 @@ const (
 	LawOneFolder = "one-folder" // an item is in exactly one lifecycle folder
 	LawLanes     = "lanes"      // running runs never exceed the plan's lanes
 	LawRuns      = "runs"       // active items and living runs name each other
+	LawReasons   = "reasons"    // an item says why it is where it is, and nothing that is over
+	LawPaid      = "paid"       // every paid request had a record before it started
 	LawProjected = "projection" // folders equal the fold of the journal
 	LawChain     = "chain"      // the hash chain is whole
 	LawApplied   = "applied"    // the last record is carried out
@@ -46,6 +48,9 @@ func (s *State) Invariants() []Finding {
 			broken(LawOneFolder, it.Path, "items %s and %s share one document", first, k)
 		}
 		owner[it.Path] = k
+		if why := unreasoned(it); why != "" {
+			broken(LawReasons, StatusPath(k), "%s item %s %s", it.State, k, why)
+		}
 		if it.State == schema.StateActive {
 			if r := s.Runs[it.Run]; r == nil {
 				broken(LawRuns, StatusPath(k), "active item %s has no living run (run %q)", k, it.Run)
@@ -62,6 +67,23 @@ func (s *State) Invariants() []Finding {
 		}
 	}
 	return append(found, s.indexFindings()...)
+}
+
+// unreasoned is what an item lacks, or says although it is over; "".
+func unreasoned(it *schema.Item) string {
+	switch {
+	case it.State == schema.StateBlocked && it.Blocked == nil:
+		return "does not say why"
+	case it.State != schema.StateBlocked && it.Blocked != nil:
+		return "says that it is blocked: " + it.Blocked.Message
+	case schema.Ended(it.State) && it.EndedBy == "":
+		return "does not say by whom it was ended"
+	case !schema.Ended(it.State) && it.EndedBy != "":
+		return "says that it was ended by " + it.EndedBy
+	case it.State != schema.StateActive && it.Cancel != nil:
+		return "is still to be ended by " + it.Cancel.By
+	}
+	return ""
 }
 
 // indexFindings compares the incremental indexes with ones made anew.

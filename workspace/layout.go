@@ -30,6 +30,7 @@ const (
 	AppliedFile    = "state/applied"
 	Checkpoint     = "state/checkpoint"
 	Snapshot       = "state/snapshot"
+	Seen           = "state/seen" // what the daemon need not find out again: a cache
 	ControlFile    = "state/control.json"
 	HoldFile       = "state/hold.json"
 	PlanFile       = "state/compiled_plan.json"

@@ -115,7 +115,7 @@ func (e *DaemonRunningError) Error() string {
 	if e.Info.PID == 0 {
 		return "start daemon: another daemon runs in this workspace"
 	}
-	return fmt.Sprintf("start daemon: daemon %s runs in this workspace (process %d on %s, since %s): stop it first",
+	return fmt.Sprintf("start daemon: %s runs in this workspace (process %d on %s, since %s)",
 		e.Info.Instance, e.Info.PID, e.Info.Host, e.Info.Since.Format(time.RFC3339))
 }
 

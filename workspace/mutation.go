@@ -142,10 +142,11 @@ type Event struct {
 const (
 	EvWorkspace     = "workspace.created"
 	EvPlan          = "plan.current"
-	EvPlanRejected  = "plan.rejected"
+	EvPlanRejected  = "plan.rejected" // of the monitor: what does not compile changes nothing, so no record says it
 	EvAdmitted      = "item.admitted"
 	EvReplaced      = "item.replaced"
 	EvPending       = "item.edit_pending"
+	EvRelocated     = "item.relocated" // its declaration was moved or encoded anew: no edit
 	EvRequeued      = "item.requeued"
 	EvPruneSeen     = "item.prune_seen"
 	EvCancelWanted  = "item.cancel_wanted"

@@ -44,25 +44,26 @@ type Observers struct {
 	root  *os.Root
 	hints chan struct{}
 
-	mu       sync.Mutex
-	watch    *watcher
-	inputs   *inputs
-	intake   *intake
-	hands    *hands
-	requests *requests
-	git      *gitWatch
-	trees    struct{ config, assets, intake, life *tree }
-	deaf     schema.Diagnostics // why there is no watch at all
-	notices  schema.Diagnostics
-	queries  map[Query]bool
-	asked    map[Query]Answer // of the queries looked at
-	plans    map[schema.Digest]*schema.Plan
-	state    *State // that the last view was made of
-	hold     map[schema.Key]bool
-	rescans  int
-	scanned  time.Time // when everything was last compared
-	again    bool      // a view left questions
-	resort   bool      // the lifecycle folders are others than before
+	mu         sync.Mutex
+	watch      *watcher
+	inputs     *inputs
+	intake     *intake
+	hands      *hands
+	requests   *requests
+	git        *gitWatch
+	trees      struct{ config, assets, intake, life *tree }
+	deaf       schema.Diagnostics // why there is no watch at all
+	notices    schema.Diagnostics
+	queries    map[Query]bool
+	asked      map[Query]Answer // of the queries looked at
+	plans      map[schema.Digest]*schema.Plan
+	state      *State // that the last view was made of
+	hold       map[schema.Key]bool
+	rescans    int
+	scanned    time.Time // when everything was last compared
+	again      bool      // a view left questions
+	remembered uint32    // checksum of the memory last written
+	resort     bool      // the lifecycle folders are others than before
 }
 
 // Observe prepares to look at the workspace; the first Refresh looks at everything.
@@ -76,10 +77,11 @@ func (w *Workspace) Observe(opt ObserveOptions) (*Observers, error) {
 	}
 	o := &Observers{
 		w: w, opt: opt, root: root, hints: make(chan struct{}, 1),
-		inputs: newInputs(opt.Mode, opt.Config), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
+		inputs: newInputs(opt.Mode, opt.Config, recall(w.disk)), intake: newIntake(opt.Now), queries: map[Query]bool{}, asked: map[Query]Answer{},
 		requests: newRequests(w.Dir, w.ReadFile), plans: map[schema.Digest]*schema.Plan{},
 		git: &gitWatch{project: w.Project, dir: w.Dir, asked: map[string]schema.Digest{}, known: map[string]gitPath{}},
 	}
+	o.inputs.archived = o.readArchive
 	o.hands = newHands(o.poke)
 	o.plant()
 	if opt.Watch {
@@ -230,6 +232,8 @@ func (o *Observers) refreshInputs(ctx context.Context, l pass, whole bool, names
 	if renewed {
 		o.intake.registry, o.hands.registry, o.requests.registry = o.inputs.registry, o.inputs.registry, o.inputs.registry
 		o.intake.reparse()
+		o.intake.known = o.inputs.memory.files()
+		o.inputs.memory = new(memory) // its plan and files are taken over; from here on they are compared as they change
 		o.resort = o.hands.follow(o.inputs.families)
 	}
 	return nil

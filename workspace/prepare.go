@@ -136,7 +136,9 @@ func isDigest(d schema.Digest) bool {
 }
 
 // own are the files and folders of the commit itself.
-var own = []string{LockFile, DaemonLock, DaemonFile, ConditionsFile, JournalDir, BlobsDir, ForeignDir, AppliedFile, Checkpoint, Snapshot}
+var own = []string{
+	LockFile, DaemonLock, DaemonFile, ConditionsFile, JournalDir, BlobsDir, ForeignDir, AppliedFile, Checkpoint, Snapshot, Seen,
+}
 
 func checkTarget(p string) error {
 	if err := validPath(p); err != nil {

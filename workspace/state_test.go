@@ -91,6 +91,11 @@ func TestInvariantsFindWhatIsBroken(t *testing.T) {
 		"run of no item":     {nil, []*schema.Run{run("r", "A")}, []string{LawRuns}},
 		"run of queued item": {[]*schema.Item{queued("A", 1, 0)}, []*schema.Run{run("r", "A")}, []string{LawRuns}},
 		"one path for two":   {[]*schema.Item{at(queued("A", 1, 0), "p/x"), at(queued("B", 1, 0), "p/x")}, nil, []string{LawOneFolder}},
+		"blocked, no reason": {[]*schema.Item{with("blocked", func(it *schema.Item) { it.Blocked = nil })}, nil, []string{LawReasons}},
+		"queued, old reason": {[]*schema.Item{with("queue", func(it *schema.Item) { it.Blocked = &schema.Blocked{} })}, nil, []string{LawReasons}},
+		"ended by nobody":    {[]*schema.Item{with("done", func(it *schema.Item) { it.EndedBy = "" })}, nil, []string{LawReasons}},
+		"ended, yet queued":  {[]*schema.Item{with("queue", func(it *schema.Item) { it.EndedBy = "prune" })}, nil, []string{LawReasons}},
+		"ended, to be ended": {[]*schema.Item{with("cancelled", func(it *schema.Item) { it.Cancel = &schema.Cancel{} })}, nil, []string{LawReasons}},
 	} {
 		s := NewState()
 		for _, it := range c.items {
@@ -108,6 +113,22 @@ func TestInvariantsFindWhatIsBroken(t *testing.T) {
 		if !slices.Equal(laws, c.laws) {
 			t.Errorf("%s: %v, want %v", name, s.Invariants(), c.laws)
 		}
+	}
+}
+
+func with(state string, change func(*schema.Item)) *schema.Item {
+	it := task("A", state, nil)
+	change(it)
+	return it
+}
+
+func TestInvariantsFindAnIndexThatWentAstray(t *testing.T) {
+	s := NewState()
+	s.SetItem(queued("A", 1, 0))
+	s.counts["task"]["queue"]++
+	s.ready["task"] = nil
+	if found := s.Invariants(); len(found) != 2 || found[0].Law != LawIndexes || found[1].Law != LawIndexes {
+		t.Errorf("found %v", found)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"path"
 	"slices"
@@ -23,6 +24,10 @@ import (
 // hardly waits. An error means that it could not be proven either way.
 func (w *Workspace) Verify(ctx context.Context) ([]Finding, error) {
 	v := &verifier{disk: w.disk, state: NewState(), paths: map[string]*footprint{}, blobs: map[schema.Digest]int64{}, runs: map[string]*schema.Run{}}
+	spent, err := v.spent() // before the journal is read: what was spent by now is on record by now
+	if err != nil {
+		return nil, err
+	}
 	if err := v.read(ctx); err != nil {
 		return damage(err)
 	}
@@ -48,7 +53,7 @@ func (w *Workspace) Verify(ctx context.Context) ([]Finding, error) {
 	case err != nil:
 		return damage(err)
 	}
-	return append(found, append(v.state.Invariants(), v.lanes()...)...), nil
+	return slices.Concat(found, v.state.Invariants(), v.lanes(), v.paid(spent)), nil
 }
 
 // damage turns a journal that cannot be read back into the finding it is.
@@ -175,6 +180,11 @@ func operators(p string) bool {
 	return slices.Contains(ConfigNames, p)
 }
 
+// runtimes reports whether nobody but the runtime puts files where the path is.
+func runtimes(p string) bool {
+	return strings.HasPrefix(p, StateDir+"/") || strings.HasPrefix(p, RunsDir+"/")
+}
+
 // evidence lists the artifacts that a run's results name.
 func (v *verifier) evidence(r *schema.Run) []string {
 	var paths []string
@@ -222,6 +232,8 @@ func (v *verifier) at(p string, artifacts map[string]schema.Digest) ([]Finding, 
 	switch {
 	case fp != nil && len(fp.spans) > 0:
 		return v.spans(p, fp)
+	case fp != nil && fp.digest == "" && !runtimes(p):
+		return nil, nil // whatever lies where a document lay before is somebody's; copies are told below
 	case fp != nil && lies.kind == other, fp != nil && lies.digest != fp.digest:
 		return []Finding{{LawProjected, p, fmt.Sprintf("record %d says that %s lies there, but it is %s", fp.seq, said(fp.digest), found(lies)), v.repairOf(p)}}, nil
 	case fp != nil:
@@ -258,10 +270,15 @@ func found(l lying) string {
 
 // repairOf says what mends a projection.
 func (v *verifier) repairOf(p string) string {
-	if it := v.state.ByPath(p); it != nil {
+	if it := v.state.ByPath(p); it != nil && schema.Ended(it.State) {
+		return "somebody changed the document of an ended item by hand, from which nothing follows; delete it, and it is written anew"
+	} else if it != nil {
 		return fmt.Sprintf("somebody changed the document by hand: `millrace why %s` says what follows", it.ID)
 	}
-	return "the journal has the bytes: `millrace doctor` says how to write them anew"
+	if projected(p) {
+		return "`millrace doctor --repair` writes it anew: the journal has the bytes"
+	}
+	return "restore the file from a backup; nothing is decided from it"
 }
 
 // spans compares appended parts.
@@ -335,4 +352,50 @@ func (v *verifier) lanes() []Finding {
 		}
 	}
 	return found
+}
+
+// spent lists the requests for which a stage was started.
+func (v *verifier) spent() ([]string, error) {
+	var dirs []string
+	for run, err := range v.folders(RunsDir) {
+		if err != nil {
+			return nil, err
+		}
+		for dir, err := range v.folders(run) {
+			if err != nil {
+				return nil, err
+			}
+			if started, err := look(v.disk, path.Join(dir, schema.StartedFile)); err == nil && started.kind != absent {
+				dirs = append(dirs, dir) // what cannot be looked at is nobody's proof
+			}
+		}
+	}
+	return dirs, nil
+}
+
+// paid holds the spent requests to have been on record before.
+func (v *verifier) paid(spent []string) []Finding {
+	var found []Finding
+	for _, dir := range spent {
+		if v.paths[path.Join(dir, schema.RequestFile)] == nil {
+			found = append(found, Finding{LawPaid, dir, "it was started, but no record asks for it", repairReport})
+		}
+	}
+	return found
+}
+
+// folders goes over the folders below dir.
+func (v *verifier) folders(dir string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		entries, err := v.disk.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			yield("", fmt.Errorf("list %s: %w", dir, err))
+			return
+		}
+		for _, e := range entries {
+			if e.IsDir() && !yield(path.Join(dir, e.Name()), nil) {
+				return
+			}
+		}
+	}
 }

@@ -123,7 +123,7 @@ type GitFacts struct {
 	Busy       string // operation under way: rebase, merge, checkout (index.lock), …
 	Head       string
 
-	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent in both
+	Committed map[string]schema.Digest // of the paths in question (held, or an operator's decision): bytes that HEAD has as seen; "": absent, and a commit took it away
 }
 
 // A Query asks the observers for something too dear to look at always. The answer is in the next

@@ -335,7 +335,10 @@ func (v *View) planOf(r *schema.Run) *schema.Plan {
 func blocked(it *schema.Item) schema.Waiting {
 	w := schema.Waiting{Reason: WaitBlocked, Message: "blocked", Since: it.Updated, ClearedBy: retry(it), Stalled: true}
 	if b := it.Blocked; b != nil {
-		w.Message, w.Since = because(b.Class, b.Message), b.Since
+		w.Message, w.Since = b.Message, b.Since
+		if b.Class != schema.ClassBlocked || b.Message == "" { // else the message says more
+			w.Message = because(b.Class, b.Message)
+		}
 	}
 	return w
 }

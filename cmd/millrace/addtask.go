@@ -98,6 +98,9 @@ func runAddTask(cmd *cobra.Command, o *addOptions) error {
 	_, _ = fmt.Fprintln(o.f.io.Out, k)
 	if it := v.Items[k]; it != nil {
 		o.f.say("%s: %s", inWords(it.State), orElse(conditions(v, it), "nothing is in its way"))
+		if w := v.Waiting(k); w != nil && it.State == schema.StateQueue {
+			o.f.say("  %s", w.ClearedBy)
+		}
 	}
 	return nil
 }
@@ -157,6 +160,9 @@ func (o *addOptions) document(reg *document.Registry) (*schema.Document, error) 
 func (o *addOptions) flags() ([]byte, error) {
 	if o.title == "" {
 		return nil, usage("'millrace add-task --help' shows examples", "name a document, or describe the task with --title and --acceptance")
+	}
+	if len(o.acceptance) == 0 {
+		return nil, usage("like --acceptance '`status --json` prints one object'", "say with --acceptance what must be so when it is done")
 	}
 	if o.id == "" {
 		o.id = schema.Slug(o.title)

@@ -151,7 +151,32 @@ func (o *daemonOptions) ended(w *workspace.Workspace, rep reconcile.Report, err 
 		return err
 	}
 	o.f.say("daemon ended%s", pick2(rep.Stopped, " as asked", ""))
-	return o.f.leftRunning(w)
+	if err := o.f.leftRunning(w); err != nil {
+		return err
+	}
+	return o.f.leftWaiting(w)
+}
+
+// leftWaiting says that there is more to do than was done.
+func (f *factory) leftWaiting(w *workspace.Workspace) error {
+	s, err := w.Load()
+	if err != nil {
+		return err
+	}
+	count := map[string]int{}
+	for _, it := range s.Items {
+		count[it.State]++
+	}
+	var words []string
+	for _, state := range []string{schema.StateQueue, schema.StateBlocked} {
+		if n := count[state]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, inWords(state)))
+		}
+	}
+	if len(words) > 0 {
+		f.say("left: %s; 'millrace status' says why", strings.Join(words, ", "))
+	}
+	return nil
 }
 
 // A board shows what the daemon lives with: on its own terminal, and to whoever asks for the status.
@@ -172,7 +197,7 @@ func (b *board) notice(c reconcile.Condition) {
 		b.o.f.say("%s goes on", c.Name)
 	} else {
 		b.held = append(b.held, workspace.Condition{Name: c.Name, Message: c.Message, Since: c.Since.UTC()})
-		b.o.f.say("%s", b.o.f.io.PaintErr(term.Yellow, c.Name+": "+c.Message))
+		b.o.f.say("%s; tried again until it works", b.o.f.io.PaintErr(term.Yellow, c.Name+" is held up: "+c.Message))
 	}
 	_ = b.w.ShowConditions(b.held) // it has been said here; what it tells of may be the reason why it cannot be written
 }
@@ -234,8 +259,8 @@ func (o *daemonOptions) watch(ctx context.Context, w *workspace.Workspace, seen 
 	}, nil
 }
 
-// A witness tells the monitor of declarations that turn out to be invalid: they change nothing, so no
-// record says it.
+// A witness tells the monitor of declarations and workflow files that turn out to be invalid: they
+// change nothing, so no record says it.
 type witness struct {
 	*workspace.Observers
 	rejected chan schema.Diagnostic // nil: nobody asks
@@ -262,7 +287,11 @@ func (s *witness) View(state *workspace.State) *workspace.View {
 	}
 	s.fresh = false
 	now := map[schema.Diagnostic]bool{}
-	for _, d := range rejections(v) {
+	faults := rejections(v)
+	if v.Compiled.Plan == nil {
+		faults = append(faults, v.Compiled.Diags...)
+	}
+	for _, d := range faults {
 		now[d] = true
 		if s.told[d] {
 			continue

@@ -16,7 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/assets"
 	"millrace/cmd/millrace/term"
+	"millrace/schema/compile"
 )
 
 // The documentation is a contract, so it is held to the code: tables of fields are made from the Go
@@ -50,7 +52,7 @@ func pages(t *testing.T) map[string]string {
 }
 
 // marked is a generated part: <!-- fields workspace.Record --> … <!-- end -->.
-var marked = regexp.MustCompile(`(?s)<!-- (fields|values|config) ?([^ ]*) ?([^ ]*) -->\n(.*?)<!-- end -->`)
+var marked = regexp.MustCompile(`(?s)<!-- (fields|values|config|graph) ?([^ ]*) ?([^ ]*) -->\n(.*?)<!-- end -->`)
 
 func TestDocsGeneratedParts(t *testing.T) {
 	code := newSources(t)
@@ -115,6 +117,13 @@ func (s *sources) parse(pkg string) []*ast.File {
 
 func (s *sources) generate(what, name, more string) string {
 	switch what {
+	case "graph":
+		r := compile.Compile(compile.Source{Mode: name, Files: assets.Files()})
+		drawn, err := compile.Draw(r.Plan, "execution", "mermaid")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return "```mermaid\n" + drawn + "```\n"
 	case "config":
 		return configTable(s.t)
 	case "values":
@@ -123,27 +132,28 @@ func (s *sources) generate(what, name, more string) string {
 	pkg, typ, _ := strings.Cut(name, ".")
 	var b strings.Builder
 	b.WriteString("| field | type | |\n|---|---|---|\n")
-	s.fields(&b, pkg, typ)
+	s.fields(&b, pkg, typ, map[string]bool{})
 	return b.String()
 }
 
 // fields writes a row for each field of a struct's JSON; those of embedded structs among them.
-func (s *sources) fields(b *strings.Builder, pkg, name string) {
+func (s *sources) fields(b *strings.Builder, pkg, name string, seen map[string]bool) {
 	s.t.Helper()
 	st := s.find(pkg, name)
 	for _, f := range st.Fields.List {
 		if len(f.Names) == 0 {
 			p, n := named(pkg, f.Type)
-			s.fields(b, p, n)
+			s.fields(b, p, n, seen)
 			continue
 		}
 		if f.Tag == nil {
 			continue
 		}
 		tag, options, _ := strings.Cut(reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json"), ",")
-		if tag == "-" || tag == "" {
+		if tag == "-" || tag == "" || seen[tag] { // the outer field of a name wins
 			continue
 		}
+		seen[tag] = true
 		comment := f.Comment.Text()
 		if f.Doc != nil {
 			comment = f.Doc.Text()
@@ -265,12 +275,10 @@ func configTable(t *testing.T) string {
 			continue
 		}
 		m := field.FindStringSubmatch(line)
-		switch {
-		case m == nil:
-			if strings.HasPrefix(line, "}") && len(path) > 0 {
-				path = path[:len(path)-1]
-			}
-		default:
+		if m == nil && strings.HasPrefix(line, "}") && len(path) > 0 {
+			path = path[:len(path)-1]
+		}
+		if m != nil {
 			name := m[1]
 			if comment != "" && len(path) > 0 {
 				row(&b, strings.Join(append(path[1:len(path):len(path)], name), "."), comment)
@@ -306,7 +314,7 @@ func row(b *strings.Builder, name, comment string) {
 }
 
 // ours are the folders that begin a path of this repository.
-var ours = regexp.MustCompile("^(\\.ci|assets|cmd|controllers|docs|reconcile|schema|workspace)/[A-Za-z0-9_./-]*$")
+var ours = regexp.MustCompile(`^(\.ci|assets|cmd|controllers|docs|reconcile|schema|workspace)/[A-Za-z0-9_./-]*$`)
 
 var code = regexp.MustCompile("`([^`\n]+)`")
 

@@ -23,8 +23,9 @@ import (
 )
 
 type careOptions struct {
-	f   *factory
-	out output
+	f      *factory
+	out    output
+	repair bool
 }
 
 // checkup is one thing that doctor looked at.
@@ -39,10 +40,16 @@ func newCmdDoctor(f *factory, runF func(*cobra.Command, *careOptions) error) *co
 	o := &careOptions{f: f}
 	cmd := &cobra.Command{Use: "doctor", Short: "is everything in order? With the repair of what is not", Args: cobra.NoArgs}
 	o.out.flag(cmd)
+	cmd.Flags().BoolVar(&o.repair, "repair", false, "first write state files anew that are not what the journal says")
 	return leaf(cmd, o, runF, runDoctor)
 }
 
 func runDoctor(cmd *cobra.Command, o *careOptions) error {
+	if o.repair {
+		if err := o.mend(cmd); err != nil {
+			return err
+		}
+	}
 	d := &doctor{f: o.f, ctx: cmd.Context()}
 	d.machine()
 	w, err := o.f.open()
@@ -65,6 +72,22 @@ func runDoctor(cmd *cobra.Command, o *careOptions) error {
 	if slices.ContainsFunc(d.found, func(c checkup) bool { return c.Status == "error" }) {
 		return silent(exitDiffers)
 	}
+	return nil
+}
+
+// mend writes damaged projections anew. Documents are people's to edit and are left alone.
+func (o *careOptions) mend(cmd *cobra.Command) error {
+	if err := o.f.operator(cmd); err != nil {
+		return err
+	}
+	w, err := o.f.open()
+	if err != nil {
+		return err
+	}
+	if err := w.Reproject(cmd.Context()); err != nil {
+		return fmt.Errorf("repair state files: %w", err)
+	}
+	o.f.say("state files are what the journal says")
 	return nil
 }
 

@@ -296,6 +296,9 @@ func findRun(w *workspace.Workspace, name string) (*schema.Run, error) {
 	case 1:
 		return readRun(w, found[0])
 	case 0:
+		if len(ids) == 0 {
+			return nil, refused("'millrace why' says what is being waited for", "there are no runs yet")
+		}
 		return nil, refused("'millrace runs ls' lists them; 'latest' is the newest", "there is no run %s", name)
 	}
 	return nil, usage("give more of its id", "%d runs begin with %s", len(found), name)

@@ -58,6 +58,9 @@ func runInit(cmd *cobra.Command, o *initOptions) error {
 	if o.demo && o.mode != "" {
 		return usage("leave --mode out", "the demo has its own mode")
 	}
+	if err := o.checkMode(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(project, 0o777); err != nil {
 		return fmt.Errorf("make project folder: %w", err)
 	}
@@ -83,8 +86,27 @@ func runInit(cmd *cobra.Command, o *initOptions) error {
 	return o.print(rep)
 }
 
+// checkMode refuses a mode that there is not: the workspace would not run.
+func (o *initOptions) checkMode() error {
+	if o.mode == "" {
+		return nil
+	}
+	modes, err := (&compileOptions{f: o.f}).modes()
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, m := range modes {
+		if m.ID == o.mode || slices.Contains(m.Aliases, o.mode) {
+			return nil
+		}
+		names = append(names, m.ID)
+	}
+	return usage("there are "+strings.Join(names, ", "), "there is no mode %q", o.mode)
+}
+
 func (o *initOptions) print(rep workspace.InitReport) error {
-	shown := initShape{Workspace: rep.Dir, New: rep.New, Created: rep.Created, Kept: rep.Kept}
+	shown := initShape{Workspace: rep.Dir, New: rep.New, Created: append([]string{}, rep.Created...), Kept: rep.Kept}
 	for _, k := range rep.Held {
 		shown.Held = append(shown.Held, k.String())
 	}

@@ -103,7 +103,9 @@ func declined(v *workspace.View) map[schema.Key]schema.Waiting {
 				w.Until = &a.Until
 			} else if w.ClearedBy = "what it says"; v.Hold[a.Key] {
 				w.Stalled, w.ClearedBy = true, "millrace queue admit "+a.Key.ID
-			} else if a.Declared != nil && v.Control.Held[a.Declared.Path].During != "" {
+			} else if a.Declared == nil {
+				w.ClearedBy = fmt.Sprintf("its declaration coming back; 'millrace queue cancel %s --reason …' ends it", a.Key.ID)
+			} else if v.Control.Held[a.Declared.Path].During != "" {
 				w.Stalled, w.ClearedBy = true, "a commit, or millrace intake accept "+a.Declared.Path
 			}
 		default:
@@ -131,8 +133,11 @@ func declarationsOf(v *workspace.View, f *workspace.IntakeFile, acts map[schema.
 	for _, d := range f.Docs {
 		s := declarationShape{Path: f.Path, Line: d.Line, Item: d.Key}
 		s.judge(v, d, acts[d.Key])
-		if _, held := v.Control.Held[f.Path]; held {
+		if h, held := v.Control.Held[f.Path]; held {
 			s.Status = "held"
+			if s.Why == "" {
+				s.Why = fmt.Sprintf("changed during %s: commit it, or millrace intake accept %s", h.During, f.Path)
+			}
 		}
 		all = append(all, s)
 	}
@@ -205,9 +210,13 @@ func runIntakeAccept(cmd *cobra.Command, o *intakeOptions) error {
 	if err != nil {
 		return err
 	}
+	s, err := w.Load()
+	if err != nil {
+		return err
+	}
 	digests := map[string]schema.Digest{}
 	for _, p := range o.paths {
-		rel, err := o.relative(w, p)
+		rel, err := o.relative(w, s, p)
 		if err != nil {
 			return err
 		}
@@ -243,16 +252,23 @@ func runIntakeAccept(cmd *cobra.Command, o *intakeOptions) error {
 }
 
 // relative takes a path as people type it: below the workspace folder, the project, or where they are.
-func (o *intakeOptions) relative(w *workspace.Workspace, p string) (string, error) {
+// A file that was deleted is held as well.
+func (o *intakeOptions) relative(w *workspace.Workspace, s *workspace.State, p string) (string, error) {
 	for _, at := range []string{within(w, p), filepath.Join(w.Project, p), p} {
 		abs, err := filepath.Abs(at)
 		if err != nil {
 			return "", err
 		}
-		if rel, err := filepath.Rel(w.Dir, abs); err == nil && filepath.IsLocal(rel) {
-			if _, err := os.Lstat(abs); err == nil {
-				return filepath.ToSlash(rel), nil
-			}
+		rel, err := filepath.Rel(w.Dir, abs)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		rel = filepath.ToSlash(rel)
+		if _, held := s.Control.Held[rel]; held {
+			return rel, nil
+		}
+		if _, err := os.Lstat(abs); err == nil {
+			return rel, nil
 		}
 	}
 	return "", usage("'millrace status' shows what is held", "there is no file %s in the workspace", p)

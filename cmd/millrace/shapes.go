@@ -93,8 +93,8 @@ func conditions(v *workspace.View, it *schema.Item) string {
 }
 
 func join(a, b string) string {
-	if a == "" {
-		return b
+	if a == "" || b == "" {
+		return a + b
 	}
 	return a + "; " + b
 }

@@ -64,6 +64,12 @@ type planeShape struct {
 type heldShape struct {
 	Declarations []schema.Key                 `json:"declarations,omitempty"`
 	Changes      map[string]schema.HeldChange `json:"changes,omitempty"`
+	Items        []heldItem                   `json:"items,omitempty"` // a change of their declaration is held
+}
+
+type heldItem struct {
+	Item    schema.Key     `json:"item"`
+	Waiting schema.Waiting `json:"waiting"`
 }
 
 type failureShape struct {
@@ -223,6 +229,12 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 		s.Held.Declarations = append(s.Held.Declarations, k)
 	}
 	slices.SortFunc(s.Held.Declarations, workspace.CompareKeys)
+	for k, w := range v.Declined {
+		if w.Reason == workspace.WaitHeld && v.Items[k] != nil {
+			s.Held.Items = append(s.Held.Items, heldItem{k, w})
+		}
+	}
+	slices.SortFunc(s.Held.Items, func(a, b heldItem) int { return workspace.CompareKeys(a.Item, b.Item) })
 	for _, h := range v.Hands {
 		what, repair := v.Words(h)
 		s.Hands = append(s.Hands, handShape{h.Path, h.What, h.Key, what, repair})

@@ -37,6 +37,9 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	for _, path := range slices.Sorted(maps.Keys(s.Held.Changes)) {
 		f.Add("Held", io.Paint(term.Yellow, fmt.Sprintf("%s changed during %s; commit it, or 'millrace intake accept %s'", path, s.Held.Changes[path].During, path)))
 	}
+	for _, line := range s.Held.lines() {
+		f.Add("Held", io.Paint(term.Yellow, line))
+	}
 	for _, h := range s.Hands[:min(len(s.Hands), shownAtMost)] {
 		f.Add("By hand", io.Paint(term.Yellow, h.Path+": "+h.Message)+"; "+h.Repair)
 	}
@@ -44,7 +47,7 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 		f.Addf("Last failure", "%s at %s of %s, %s", l.Failure, l.Node, l.Item, io.Time(l.At))
 	}
 	if l := s.LastOperator; l != nil {
-		f.Addf("Last intervention", "%s of %s, %s", because(l.What, l.Why), l.Item, io.Time(l.At))
+		f.Addf("Last intervention", "%s, %s", because(l.What+" "+l.Item.String(), l.Why), io.Time(l.At))
 	}
 	f.Print(io)
 	s.tables(io, wide)
@@ -100,6 +103,30 @@ func more(io *term.IO, n int) {
 	}
 }
 
+// lines tell of held items, those with the same reason in one.
+func (h *heldShape) lines() []string {
+	first, others := map[string]heldItem{}, map[string]int{}
+	var order []string
+	for _, it := range h.Items {
+		why := it.Waiting.Message
+		if _, known := first[why]; known {
+			others[why]++
+			continue
+		}
+		first[why] = it
+		order = append(order, why)
+	}
+	var lines []string
+	for _, why := range order[:min(len(order), shownAtMost)] {
+		who := first[why].Item.String()
+		if n := others[why]; n > 0 {
+			who += fmt.Sprintf(" and %d more", n)
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s (cleared by: %s)", who, why, first[why].Waiting.ClearedBy))
+	}
+	return lines
+}
+
 func (s *statusShape) daemon(io *term.IO) string {
 	if d := s.Daemon; d.Running {
 		return io.Paint(term.Green, "running") + fmt.Sprintf(" since %s (process %d on %s)", io.Time(d.Since), d.PID, d.Host)
@@ -153,17 +180,25 @@ func (s *statusShape) tables(io *term.IO, wide bool) {
 		blank()
 		s.depth().Print(io, wide)
 	}
-	if all := slices.Concat(s.Blocked, s.Waiting); len(all) > 0 {
-		blank()
-		t := term.NewTable("STUCK", "STATE", "BECAUSE", "CLEARED BY")
-		for _, it := range all[:min(len(all), shownAtMost)] {
-			if it.Waiting != nil {
-				t.Row(term.Cell{Text: it.Key().String(), Style: term.Bold}, stateCell(it.State), term.Cut(it.Waiting.Message, 60), it.Waiting.ClearedBy)
-			}
-		}
-		t.Print(io, wide)
-		more(io, len(all))
+	s.stuck(io)
+}
+
+// stuck shows what only somebody's act lets go, and which: the sentence and the command are too long to
+// stand beside each other.
+func (s *statusShape) stuck(io *term.IO) {
+	all := slices.Concat(s.Blocked, s.Waiting)
+	if len(all) == 0 {
+		return
 	}
+	_, _ = fmt.Fprintf(io.Out, "\n%s\n", io.Paint(term.Dim, "STUCK"))
+	for _, it := range all[:min(len(all), shownAtMost)] {
+		if it.Waiting != nil {
+			state := stateCell(it.State)
+			_, _ = fmt.Fprintf(io.Out, "  %s %s: %s\n    %s\n", io.Paint(term.Bold, it.Key().String()), io.Paint(state.Style, inWords(it.State)),
+				term.OneLine(it.Waiting.Message), it.Waiting.ClearedBy)
+		}
+	}
+	more(io, len(all))
 }
 
 func (r runShape) state() string {

@@ -19,21 +19,33 @@ import (
 
 // TestBench is the end-to-end program behind `make bench`: whole processes, a no-op agent, and queues
 // of growing length. It prints what docs/performance.md reports and asserts nothing about time.
-// MILLRACE_BENCH_DROPS and MILLRACE_BENCH_IDLE (seconds) shorten it.
+// MILLRACE_BENCH=short is its size for CI: it shows that everything is measured, not how fast it is.
 func TestBench(t *testing.T) {
 	if os.Getenv("MILLRACE_BENCH") == "" {
 		t.Log("runs under make bench only: its figures mean nothing on a busy machine")
 		return
 	}
-	for _, queued := range []int{10, 1_000, 10_000} {
+	queues, many := []int{10, 1_000, 10_000}, 100_000
+	if os.Getenv("MILLRACE_BENCH") == "short" {
+		queues, many = []int{10, 200}, 1_000
+	}
+	for _, queued := range queues {
 		t.Run(fmt.Sprint(queued), func(t *testing.T) { benchQueue(t, queued) })
 	}
 	t.Run("burst", benchBurst)
-	t.Run("readers at 100000", func(t *testing.T) {
+	t.Run(fmt.Sprintf("readers at %d", many), func(t *testing.T) {
 		p := newProject(t)
-		p.fill(100_000)
+		p.fill(many)
 		p.readers()
 	})
+}
+
+// benchSize reads how much is measured from the environment, or takes the long or the short size.
+func benchSize(name string, long, short int) int {
+	if os.Getenv("MILLRACE_BENCH") == "short" {
+		long = short
+	}
+	return size(name, long)
 }
 
 // fill queues n tasks that cannot start: they wait for one that never comes.
@@ -61,7 +73,7 @@ func benchQueue(t *testing.T, queued int) {
 	}
 	daemon := p.startUp("without the snapshot")
 
-	rounds := size("MILLRACE_BENCH_DROPS", 100)
+	rounds := benchSize("MILLRACE_BENCH_DROPS", 100, 5)
 	from := time.Now()
 	report(t, "drop by rename → agent started", p.dropLatency("moved", rounds, 0)...)
 	report(t, "prepared elsewhere, moved in → agent started", p.dropLatency("old", rounds, 200*time.Millisecond)...)
@@ -70,7 +82,7 @@ func benchQueue(t *testing.T, queued int) {
 	p.syncs(daemon.Process.Pid)
 
 	time.Sleep(10 * time.Second)
-	idle := time.Duration(size("MILLRACE_BENCH_IDLE", 60)) * time.Second
+	idle := time.Duration(benchSize("MILLRACE_BENCH_IDLE", 60, 3)) * time.Second
 	cpu, writes, wakes := cpuTime(t, daemon.Process.Pid), written(t, daemon.Process.Pid), switches(t, daemon.Process.Pid)
 	time.Sleep(idle)
 	used := cpuTime(t, daemon.Process.Pid) - cpu
@@ -111,7 +123,7 @@ func (p *project) isDone(id string) bool {
 // benchBurst measures the validation of 10,000 documents, each a file of its own.
 func benchBurst(t *testing.T) {
 	p := newProject(t)
-	n := size("MILLRACE_BENCH_BURST", 10_000)
+	n := benchSize("MILLRACE_BENCH_BURST", 10_000, 500)
 	for i := range n {
 		p.write(fmt.Sprintf("millrace-agents/intake/tasks/burst-%06d.md", i), fmt.Sprintf("# Task %d\n\nTask-ID: burst-%06d\nAcceptance: it is done\nDepends-On: never\n", i, i))
 	}

@@ -169,6 +169,36 @@ func TestFaultAgentEditsItsOwnGate(t *testing.T) {
 	p.eventually("it is paused", func() bool { return len(p.state().Control.Pauses) == 1 })
 }
 
+// What git never knew is not committed when it goes: its absence is held and vouched for like bytes.
+func TestFaultAgentTakesAwayWhatHoldsItBack(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.write("agent/hold", "")
+	p.drop("tasks/a.yaml", task("a"))
+	p.startDaemon()
+	p.eventually("an agent works", func() bool { return p.totalStarts() == 1 })
+	plan := p.state().Control.Plan
+	p.drop("pause.yaml", "kind: control\npaused: true\nreason: a person's\n")
+	p.eventually("the pause is held", func() bool { return len(p.state().Control.Held) == 1 })
+	p.must("intake", "accept", "millrace-agents/intake/pause.yaml")
+	p.eventually("it is paused", func() bool { return len(p.state().Control.Pauses) == 1 })
+
+	for _, path := range []string{"intake/pause.yaml", "millrace.cue"} {
+		check(t, os.Remove(p.path("millrace-agents", path)))
+		p.eventually("its removal is held", func() bool { return p.state().Control.Held[path].During != "" })
+	}
+	check(t, os.Remove(p.path("agent/hold")))
+	c := p.state().Control
+	if c.Plan != plan || len(c.Pauses) != 1 {
+		t.Errorf("what went during the run is believed gone: plan %s → %s, pauses %v", plan, c.Plan, c.Pauses)
+	}
+	for path := range c.Held {
+		p.must("intake", "accept", path)
+	}
+	p.eventually("the defaults count", func() bool { return p.state().Control.Plan != plan })
+	p.eventually("nothing pauses", func() bool { return len(p.state().Control.Pauses) == 0 })
+}
+
 func TestFaultAgentUsesCommandsOfOperators(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)

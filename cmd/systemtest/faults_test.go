@@ -152,6 +152,11 @@ func TestFaultDamagedStateFileStopsEverything(t *testing.T) {
 			if !p.stateIs("task", "b", schema.StateDone) || !p.stateIs("task", "a", schema.StateDone) {
 				t.Error("work did not go on over damaged projections")
 			}
+			if code, stdout, _ := p.run("verify"); code != 1 || !strings.Contains(stdout, "doctor --repair") {
+				t.Errorf("verify does not say what mends what nobody has written since: exit %d\n%s", code, stdout)
+			}
+			p.must("doctor", "--repair")
+			p.must("verify")
 		})
 	}
 }

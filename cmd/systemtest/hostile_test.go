@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,16 +35,8 @@ func asNobody(t *testing.T) bool {
 	if err := os.Chmod(filepath.Dir(millrace), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	self := filepath.Join(filepath.Dir(millrace), "systemtest.test")
-	if _, err := os.Stat(self); err != nil {
-		exe, err := os.ReadFile("/proc/self/exe")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(self, exe, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	self, err := selfReadable()
+	check(t, err)
 	cmd := exec.Command(self, "-test.run", "^"+t.Name()+"$", "-test.v")
 	cmd.Dir = home
 	cmd.Env = append(cleanEnv(), "TMPDIR="+home, "HOME="+home, builtEnv+"="+filepath.Dir(millrace))
@@ -54,6 +47,16 @@ func asNobody(t *testing.T) bool {
 	}
 	return false
 }
+
+// selfReadable is a copy of this program where everybody may run it.
+var selfReadable = sync.OnceValues(func() (string, error) {
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	self := filepath.Join(filepath.Dir(millrace), "systemtest.test")
+	return self, os.WriteFile(self, exe, 0o755)
+})
 
 // intakeDiagnosis returns what intake ls says of a file.
 func (p *project) intakeDiagnosis(name string) string {
@@ -74,6 +77,7 @@ func (p *project) intakeDiagnosis(name string) string {
 }
 
 func TestHostileFiles(t *testing.T) {
+	t.Parallel()
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for i := 'b'; i < 'k'; i++ {
 		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", i, i, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1)
@@ -121,6 +125,7 @@ func TestHostileFiles(t *testing.T) {
 }
 
 func TestHostileUnreadable(t *testing.T) {
+	t.Parallel()
 	if !asNobody(t) {
 		return
 	}
@@ -140,6 +145,7 @@ func TestHostileUnreadable(t *testing.T) {
 }
 
 func TestHostileReadOnlyTree(t *testing.T) {
+	t.Parallel()
 	if !asNobody(t) {
 		return
 	}
@@ -171,6 +177,7 @@ func TestHostileReadOnlyTree(t *testing.T) {
 }
 
 func TestHostileEditorSaves(t *testing.T) {
+	t.Parallel()
 	saves := map[string]func(p *project, file, content string){
 		"vim": func(p *project, file, content string) { // rename away, create, write, remove the backup
 			check(t, os.WriteFile(filepath.Join(filepath.Dir(file), "4913"), nil, 0o644))
@@ -220,6 +227,7 @@ func check(t testing.TB, err error) {
 
 // TestHostileBurst drops very many files at once: more than the kernel queues events for.
 func TestHostileBurst(t *testing.T) {
+	t.Parallel()
 	n := size("MILLRACE_BURST", 2_000)
 	p := newProject(t)
 	p.must("control", "pause", "--reason", "test")
@@ -236,24 +244,38 @@ func TestHostileBurst(t *testing.T) {
 	p.must("verify")
 }
 
-// TestHostileFullDisk fills a small file system under the daemon and empties it again.
-func TestHostileFullDisk(t *testing.T) {
+// A small file system is filled under the daemon and emptied again.
+func TestFaultFullDiskEndsTheDaemon(t *testing.T) {
+	t.Parallel()
 	mount := t.TempDir()
 	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=24m"); err != nil {
-		cmd := exec.Command("unshare", "-Urm", os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
-		cmd.Env = append(os.Environ(), builtEnv+"="+filepath.Dir(millrace), "MILLRACE_INNER=1")
 		if os.Getenv("MILLRACE_INNER") != "" {
 			t.Fatalf("mount a tmpfs in a user namespace: %v", err)
 		}
-		if out, err := cmd.CombinedOutput(); err != nil {
+		cmd := exec.Command("unshare", "-Urm", os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), builtEnv+"="+filepath.Dir(millrace), "MILLRACE_INNER=1")
+		switch out, err := cmd.CombinedOutput(); {
+		case bytes.Contains(out, []byte("--- FAIL")):
+			t.Errorf("in a user namespace:\n%s", out)
+		case err != nil:
 			t.Logf("no small file system to be had here (%v): the injected faults of the workspace tests stand alone\n%s", err, out)
 		}
 		return
 	}
 	t.Cleanup(func() { check(t, syscall.Unmount(mount, 0)) })
 	p := newProjectIn(t, filepath.Join(mount, "project"))
-	daemon := p.startDaemon()
+	daemon := p.command("run", "daemon")
+	said, err := os.CreateTemp(t.TempDir(), "said")
+	check(t, err)
+	daemon.Stderr = said
+	check(t, daemon.Start())
+	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })
 	p.eventually("the daemon runs", p.daemonRuns)
+	saying := func() string {
+		data, err := os.ReadFile(said.Name())
+		check(t, err)
+		return string(data)
+	}
 
 	ballast, err := os.Create(filepath.Join(mount, "ballast"))
 	check(t, err)
@@ -266,15 +288,26 @@ func TestHostileFullDisk(t *testing.T) {
 	check(t, ballast.Close())
 	check(t, os.Truncate(ballast.Name(), mustSize(t, ballast.Name())-3*4096)) // room to drop one file
 	p.drop("tasks/a.yaml", task("a"))
-	time.Sleep(2 * time.Second)
-	if err := daemon.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Fatalf("a full disk ended the daemon: %v", err)
+	p.eventually("the daemon says so", func() bool {
+		return strings.Contains(saying(), "disk is full") || strings.Contains(saying(), "disk full")
+	})
+	time.Sleep(time.Second)
+	if n := len(p.processes("millrace")); n != 1 {
+		t.Fatalf("a full disk ended the daemon:\n%s", saying())
+	}
+	p.must("status")
+	code, _, stderr := p.run("control", "pause", "--reason", "full")
+	t.Logf("a command said:\n%s", stderr)
+	if code != 7 || !strings.Contains(stderr, "room") {
+		t.Errorf("a command on a full disk: exit %d, want 7 and what to do\n%s", code, stderr)
 	}
 	check(t, os.Remove(ballast.Name()))
+	p.must("control", "resume") // whether the pause came to be depends on where there was no room
 	p.eventually("a is done once there is room", func() bool { return p.stateIs("task", "a", schema.StateDone) })
 	check(t, daemon.Process.Signal(syscall.SIGTERM))
 	_ = daemon.Wait()
 	p.must("verify")
+	t.Logf("the daemon said:\n%s", saying())
 }
 
 func mustSize(t *testing.T, path string) int64 {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func build(dir string) error {
 		args = append(args, "-race")
 	}
 	for _, pkgs := range [][]string{{"millrace/cmd/millrace", "millrace/cmd/millrace-stage"}, {"./testdata/agent"}} {
-		if out, err := exec.Command("go", append(args[:len(args):len(args)], pkgs...)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", append(slices.Clip(args), pkgs...)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("build %v: %w\n%s", pkgs, err, out)
 		}
 	}

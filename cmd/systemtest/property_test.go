@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -112,15 +113,58 @@ func (g *game) settle(ticks int) reconcile.Report {
 	g.t.Helper()
 	rep, err := reconcile.Run(g.t.Context(), reconcile.Options{
 		Workspace: g.w, Observers: g.o, MaxTicks: ticks, Until: reconcile.Idle,
-		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
-		Executor:    &reconcile.Executor{Dir: g.w.Dir, Start: g.finishStage},
-		Notice:      func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
+		Controllers: []reconcile.Controller{
+			twice{control.New(), g.t}, twice{plan.New(), g.t}, twice{intake.New(), g.t},
+			twice{result.New(), g.t}, twice{recovery.New(), g.t}, twice{dispatch.New(), g.t},
+		},
+		Executor: &reconcile.Executor{Dir: g.w.Dir, Start: g.finishStage},
+		Notice:   func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
 	})
 	if err != nil {
 		g.tell()
 		g.t.Fatal(err)
 	}
 	return rep
+}
+
+// twice asks a controller a second time: the same view must give the same proposal, and stay as it was.
+type twice struct {
+	reconcile.Controller
+	t testing.TB
+}
+
+func (c twice) Reconcile(v *workspace.View) reconcile.Proposal {
+	before, fresh := c.view(v), v.NewID
+	var ids []string
+	v.NewID = func(prefix string) string {
+		ids = append(ids, fresh(prefix))
+		return ids[len(ids)-1]
+	}
+	p := c.Controller.Reconcile(v)
+	given := 0
+	v.NewID = func(string) string {
+		given++
+		return ids[given-1]
+	}
+	again := c.Controller.Reconcile(v)
+	v.NewID = fresh
+	if !reflect.DeepEqual(p, again) {
+		c.t.Errorf("%s proposes two things for one view:\n%+v\n%+v", c.Name(), p.Mutation, again.Mutation)
+	}
+	if c.view(v) != before {
+		c.t.Errorf("%s has changed its view", c.Name())
+	}
+	return p
+}
+
+func (c twice) view(v *workspace.View) string {
+	var items []*schema.Item
+	for _, k := range slices.SortedFunc(maps.Keys(v.Items), workspace.CompareKeys) {
+		items = append(items, v.Items[k])
+	}
+	data, err := json.Marshal([]any{v.Control, items, v.ActiveRuns(), v.Requests, v.Hands, v.Intake.Unreconciled})
+	check(c.t, err)
+	return string(data)
 }
 
 // put writes a file of the operator's half, as a careful program would.

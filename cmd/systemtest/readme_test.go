@@ -112,12 +112,16 @@ func play(t *testing.T, sh *shell, body string) string {
 	return out.String()
 }
 
+// gap is the line that stands for any lines.
+const gap = "\n…\n"
+
 // elide keeps the reader's "…": what was printed there stays left out.
 func elide(old, got string) string {
-	head, tail, cut := strings.Cut(old, "…\n")
+	head, tail, cut := strings.Cut("\n"+old, gap)
 	if !cut {
 		return got
 	}
+	head = strings.TrimPrefix(head+"\n", "\n")
 	lines := strings.SplitAfter(got, "\n")
 	first, last := strings.Count(head, "\n"), strings.Count(tail, "\n")
 	if first+last > len(lines)-1 {
@@ -139,7 +143,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "DIGEST"},
 	{regexp.MustCompile(`\b(\d+m)?\d+(\.\d+)?(ms|s)\b`), "DURATION"},
-	{regexp.MustCompile(`\bprocess \d+`), "PROCESS"},
+	{regexp.MustCompile(`\b(process|daemon) \d+`), "PROCESS"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 
@@ -155,12 +159,13 @@ func form(text string) string {
 }
 
 func sameForm(want, got string) bool {
-	want, got = form(want), form(got)
-	head, tail, cut := strings.Cut(want, "…")
+	want, got = "\n"+form(want), "\n"+form(got)
+	head, tail, cut := strings.Cut(want, gap)
 	if !cut {
 		return want == got
 	}
-	return strings.HasPrefix(got, head) && strings.HasSuffix(got, tail) && len(got) >= len(head)+len(tail)
+	head, tail = head+"\n", "\n"+tail
+	return strings.HasPrefix(got, head) && strings.HasSuffix(got, tail) && len(got) >= len(head)+len(tail)-1
 }
 
 func TestReadmeForms(t *testing.T) {
@@ -171,6 +176,9 @@ func TestReadmeForms(t *testing.T) {
 		{"done 12ms\n", "done    1.4s\n", true},
 		{"a\n…\nz\n", "a\nb\nc\nz\n", true},
 		{"a\n…\nz\n", "a\nb\nc\n", false},
+		{"…\nz\n", "a\nz\n", true},
+		{"a\n…\nz\n", "a\nz\n", true},
+		{"say --reason …\n", "say --reason …\nmore\n", false},
 		{"run-20261122T145921.342Z-d03c74af", "run-20271122T145921.342Z-00aa", true},
 		{"done", "blocked", false},
 	} {

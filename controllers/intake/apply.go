@@ -99,7 +99,7 @@ func (b *batch) redeclare(a Action) {
 		it.Declared.Pending = a.Declared.Digest
 		event = workspace.EvPending
 	case a.Do == Relocate:
-		event = workspace.EvReplaced
+		event = workspace.EvRelocated
 	case a.Declared.Digest != admitted:
 		it.Declared.Pending = was.Pending
 	}

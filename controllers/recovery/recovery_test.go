@@ -308,7 +308,7 @@ func TestInconsistenciesAreRepaired(t *testing.T) {
 		r := o.Run()
 		o.Do(func(v *workspace.View) *workspace.Mutation {
 			m, it := &workspace.Mutation{By: "test"}, v.Items[r.Item].Clone()
-			m.MoveItem(v, it, schema.StateBlocked)
+			m.Block(v, it, schema.Blocked{Class: schema.FailExit})
 			return m
 		})
 		o.Requests = map[string]*workspace.RequestSeen{r.Request: {Alive: true, Started: true}}

@@ -82,40 +82,7 @@ func choice(got string, known []string) string {
 
 // nearest is the known name that got was probably meant to be, or "".
 func nearest(got string, known []string) string {
-	best, least := "", 1+max(1, min(3, len(got)/3))
-	for _, name := range known {
-		if d := distance(strings.ToLower(got), strings.ToLower(name)); d < least {
-			best, least = name, d
-		}
-	}
-	return best
-}
-
-// distance counts the edits that make b of a; swapping neighbours is one.
-func distance(a, b string) int {
-	s, t := []rune(a), []rune(b)
-	rows := make([][]int, len(s)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(t)+1)
-		rows[i][0] = i
-	}
-	for j := range t {
-		rows[0][j+1] = j + 1
-	}
-	for i := range s {
-		for j := range t {
-			change := 1
-			if s[i] == t[j] {
-				change = 0
-			}
-			d := min(rows[i][j+1]+1, rows[i+1][j]+1, rows[i][j]+change)
-			if i > 0 && j > 0 && s[i] == t[j-1] && s[i-1] == t[j] {
-				d = min(d, rows[i-1][j-1]+1)
-			}
-			rows[i+1][j+1] = d
-		}
-	}
-	return rows[len(s)][len(t)]
+	return schema.Nearest(got, known, max(2, min(3, len(got)/3)))
 }
 
 func joined(a, b string) string {

@@ -12,6 +12,7 @@ import (
 // Admit fills on a copy what a document gets when it is admitted: defaults of its definition, when
 // and by whom. An idea becomes its root spec, whose body is the idea's text.
 func (r *Registry) Admit(d *schema.Document, by string, now time.Time) *schema.Document {
+	r.defined()
 	doc := &schema.Document{Kind: d.Kind, ID: d.ID, Fields: maps.Clone(d.Fields), Body: d.Body}
 	if d.Kind == schema.KindIdea {
 		doc = rootSpec(d)

@@ -154,7 +154,7 @@ func (c *checker) choice(n *node, s *shape, field, text string) (any, bool) {
 	if last := len(s.choices) - 1; last > 0 {
 		hint = "write " + strings.Join(s.choices[:last], ", ") + " or " + s.choices[last]
 	}
-	if near := nearest(strings.ToLower(text), s.choices, 2); near != "" {
+	if near := schema.Nearest(text, s.choices, 2); near != "" {
 		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
 	c.add(n.at, field, shown(n)+" is not allowed here", hint)
@@ -287,7 +287,7 @@ func (c *checker) unknown(f member, s *shape, field string) {
 	if len(names) > 0 {
 		hint = "known are " + strings.Join(names, ", ")
 	}
-	if near := nearest(f.name, names, max(2, len(f.name)/3)); near != "" {
+	if near := schema.Nearest(f.name, names, max(2, len(f.name)/3)); near != "" {
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
 	c.add(f.at, join(field, f.name), "is not a known field", hint)

@@ -30,6 +30,7 @@ type Located struct {
 // Parse reads a dropped file under the rules of intake/. The kind of a document is the field "kind",
 // else that of its id field, else what the first folder below intake/ implies.
 func (r *Registry) Parse(file string, data []byte) Parsed {
+	r.defined()
 	recs, fault := r.records(file, data, schema.MaxFile)
 	if fault != nil {
 		return Parsed{Diags: fault, Unparsed: true}
@@ -56,6 +57,7 @@ func (r *Registry) Parse(file string, data []byte) Parsed {
 // ParseStored reads the document of a lifecycle folder of the family. Labels that are no fields are
 // kept in the body with a warning: other versions of Millrace may have written them.
 func (r *Registry) ParseStored(family, file string, data []byte) (*schema.Document, schema.Diagnostics) {
+	r.defined()
 	c := &checker{path: file}
 	recs, diags := r.records(file, data, 2*schema.MaxFile) // canonical form may be longer than what was dropped
 	if diags != nil {
@@ -130,7 +132,7 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 			return k
 		}
 		hint := "kinds are " + strings.Join(r.order, ", ")
-		if near := nearest(name, r.order, 3); near != "" {
+		if near := schema.Nearest(name, r.order, 3); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
 		message := shown(given) + " is not a kind"

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"cuelang.org/go/cue"
+
+	"millrace/schema"
 )
 
 // labels turns headed Markdown into fields of a kind, and what is left into the body. Where labels
@@ -45,16 +47,7 @@ func (c *checker) strange(p part, s *shape, strict bool) {
 	for _, f := range s.fields {
 		labels = append(labels, f.label)
 	}
-	lower := make([]string, len(labels))
-	for i, l := range labels {
-		lower[i] = strings.ToLower(l)
-	}
-	near := nearest(strings.ToLower(p.label), lower, 2)
-	for i, l := range lower {
-		if l == near {
-			near = labels[i]
-		}
-	}
+	near := schema.Nearest(p.label, labels, 2)
 	switch at := (place{p.line, 1}); {
 	case near != "" && strict:
 		c.add(at, p.label, "is not a known label", fmt.Sprintf("did you mean %s? Text that only looks like a label goes below a line ---", near))

@@ -5,6 +5,7 @@ import "millrace/schema"
 // Format brings a file into canonical form: nil with errors when it is not valid. A file that holds
 // several documents, or is written in another encoding, has one canonical form for each document.
 func (r *Registry) Format(file string, data []byte) ([]Formatted, schema.Diagnostics) {
+	r.defined()
 	p := r.Parse(file, data)
 	if p.Diags.HasErrors() {
 		return nil, p.Diags

@@ -132,6 +132,7 @@ func plain(value any, s *shape) any {
 // CheckJSON checks JSON against a definition such as "#Item"; a path that ends in .md is read as
 // headed Markdown.
 func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagnostics {
+	r.defined()
 	c := &checker{path: path, subject: strings.TrimPrefix(definition, "#")}
 	d, err := r.find(definition)
 	if err != nil {

@@ -18,6 +18,12 @@ import (
 
 // A Registry knows the definitions of all document kinds. It is safe for concurrent use.
 type Registry struct {
+	*contents
+	once  sync.Once
+	later map[string]*schema.Family // of a deferred one: what to define
+}
+
+type contents struct {
 	root      cue.Value
 	kinds     map[string]*kind
 	order     []string          // kinds in the order in which their id fields are looked for
@@ -59,8 +65,8 @@ func NewRegistry(families map[string]*schema.Family) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{root: ctx.CompileString(text, cue.Filename("schema")), kinds: map[string]*kind{},
-		folders: map[string]string{}, artifacts: map[string]bool{}, written: map[string]bool{}, asked: map[string]*definition{}}
+	r := &Registry{contents: &contents{root: ctx.CompileString(text, cue.Filename("schema")), kinds: map[string]*kind{},
+		folders: map[string]string{}, artifacts: map[string]bool{}, written: map[string]bool{}, asked: map[string]*definition{}}}
 	if err := r.root.Validate(); err != nil {
 		return nil, fmt.Errorf("compile definitions: %w", err)
 	}
@@ -94,6 +100,25 @@ func NewRegistry(families map[string]*schema.Family) (*Registry, error) {
 		}
 	}
 	return r, nil
+}
+
+// Deferred is NewRegistry for families that this very build is known to have defined before. It cannot
+// fail then, and so waits until something is asked of it: most commands never do.
+func Deferred(families map[string]*schema.Family) *Registry { return &Registry{later: families} }
+
+// defined returns the registry with its definitions made.
+func (r *Registry) defined() *Registry {
+	r.once.Do(func() {
+		if r.contents != nil {
+			return
+		}
+		next, err := NewRegistry(r.later)
+		if err != nil {
+			panic(fmt.Sprintf("define document kinds again: %v", err)) // they were defined before
+		}
+		r.contents = next.contents
+	})
+	return r
 }
 
 // definitions joins the embedded files into one: CUE compiles a single file without a loader.
@@ -246,6 +271,7 @@ type Kind struct {
 
 // KindOf describes a kind by its name.
 func (r *Registry) KindOf(name string) (Kind, bool) {
+	r.defined()
 	k := r.kinds[name]
 	if k == nil {
 		return Kind{}, false
@@ -254,10 +280,11 @@ func (r *Registry) KindOf(name string) (Kind, bool) {
 }
 
 // Kinds lists all kinds, in the order in which their id fields decide.
-func (r *Registry) Kinds() []string { return slices.Clone(r.order) }
+func (r *Registry) Kinds() []string { return slices.Clone(r.defined().order) }
 
 // IntakeFolder is the kind that the first folder below intake/ implies.
 func (r *Registry) IntakeFolder(first string) (string, bool) {
+	r.defined()
 	name, ok := r.folders[first]
 	return name, ok
 }

@@ -14,6 +14,7 @@ import (
 // Render writes the canonical form: headed Markdown, or indented JSON for families that are stored so.
 // Fields come in the order of the definition, scalars before lists. parse(render(d)) == d.
 func (r *Registry) Render(d *schema.Document) []byte {
+	r.defined()
 	k := r.kinds[d.Kind]
 	if k == nil {
 		panic(fmt.Sprintf("render %s: unknown kind", d.Key())) // documents come from this registry

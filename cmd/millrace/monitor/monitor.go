@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -216,9 +217,13 @@ func (j JSON) Event(rec *workspace.Record, e workspace.Event) error {
 	return j.print(line{Type: e.Type, Seq: rec.Seq, Time: rec.Time, By: rec.By, Why: rec.Why, Event: e})
 }
 
-// Rejected prints one line of type "intake.rejected".
+// Rejected prints one line of type "intake.rejected", for workflow files and configuration "plan.rejected".
 func (j JSON) Rejected(now time.Time, d schema.Diagnostic) error {
-	return j.print(line{Type: "intake.rejected", Time: now.UTC(), Diagnostic: &d})
+	l := line{Type: "intake.rejected", Time: now.UTC(), Diagnostic: &d}
+	if !strings.HasPrefix(d.Path, workspace.IntakeDir+"/") {
+		l.Type = workspace.EvPlanRejected
+	}
+	return j.print(l)
 }
 
 // Idle prints one line of type "idle".

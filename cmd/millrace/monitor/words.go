@@ -19,7 +19,8 @@ var said = map[string]string{
 	workspace.EvPlanRejected:  "workflow does not compile",
 	workspace.EvAdmitted:      "admitted",
 	workspace.EvReplaced:      "replaced",
-	workspace.EvPending:       "edited while active: the edit waits",
+	workspace.EvPending:       "edit waits",
+	workspace.EvRelocated:     "declaration moved",
 	workspace.EvRequeued:      "queued again",
 	workspace.EvPruneSeen:     "its declaration is gone",
 	workspace.EvCancelWanted:  "to be cancelled when its stage ends",
@@ -62,14 +63,14 @@ func Words(e workspace.Event) string {
 	switch e.Type {
 	case workspace.EvPlan, Untold:
 		return term.OneLine(e.Message)
-	case workspace.EvAdmitted, workspace.EvReplaced:
+	case workspace.EvAdmitted, workspace.EvReplaced, workspace.EvPending, workspace.EvRelocated, workspace.EvPruneSeen, workspace.EvCancelWanted:
 		if e.Message != "" {
 			e.Path = "" // where the document lies follows from its state
 		}
 	case workspace.EvRunEnded:
 		what += " at " + e.To
 	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
-		if e.Class != "" {
+		if e.Class != "" && e.Class != schema.ClassBlocked {
 			what += ": " + e.Class
 		}
 	}

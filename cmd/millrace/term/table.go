@@ -73,6 +73,9 @@ func (t *Table) Print(s *IO, wide bool) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].Text))
 		}
 	}
+	if s.TTY() && !wide {
+		fit(shown, widths, s.Width)
+	}
 	var b strings.Builder
 	head := make([]Cell, len(t.columns))
 	for i, c := range t.columns {
@@ -86,13 +89,40 @@ func (t *Table) Print(s *IO, wide bool) {
 
 const gap = "  "
 
+// Columns are not cut below this, so that the ids of runs stay whole.
+const narrow = 36
+
+// fit makes the widest columns but the last narrower, until the row fits.
+func fit(shown, widths []int, width int) {
+	for {
+		total, widest := 0, -1
+		for n, i := range shown {
+			if n == len(shown)-1 {
+				total += min(widths[i], 20)
+				break
+			}
+			total += widths[i] + len(gap)
+			if widest < 0 || widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		if total <= width || widest < 0 || widths[widest] <= narrow {
+			return
+		}
+		widths[widest] = max(narrow, widths[widest]-(total-width))
+	}
+}
+
 func line(b *strings.Builder, s *IO, row []Cell, shown, widths []int) {
 	used := 0
 	for n, i := range shown {
 		text := row[i].Text
 		last := n == len(shown)-1
-		if last && s.TTY() {
+		switch {
+		case last && s.TTY():
 			text = Cut(text, max(20, s.Width-used))
+		case !last:
+			text = Cut(text, widths[i])
 		}
 		b.WriteString(s.Paint(row[i].Style, text))
 		if !last {

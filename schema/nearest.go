@@ -1,11 +1,14 @@
-package document
+package schema
 
-// nearest finds the name within the given number of edits that needs the fewest, the first of equals;
-// "" when there is none.
-func nearest(name string, names []string, within int) string {
+import "strings"
+
+// Nearest finds the name within the given number of edits that needs the fewest, the first of equals;
+// "" when there is none. Case is no difference.
+func Nearest(name string, names []string, within int) string {
 	best, found := within+1, ""
+	name = strings.ToLower(name)
 	for _, n := range names {
-		if d := edits(name, n, best); d < best {
+		if d := edits(name, strings.ToLower(n), best); d < best {
 			best, found = d, n
 		}
 	}
