@@ -264,7 +264,7 @@ func outcomeCell(s schema.Step) term.Cell {
 	case schema.ClassBlocked, schema.ClassRecoverable:
 		style = term.Red
 	}
-	return term.Cell{Text: s.Outcome, Style: style}
+	return term.Cell{Text: orElse(s.Outcome, s.Failure), Style: style}
 }
 
 func elapsed(s schema.Step) string {
