@@ -116,35 +116,19 @@ func newCmdQueueCancel(f *factory, runF func(*cobra.Command, *interveneOptions) 
 }
 
 func runQueueCancel(cmd *cobra.Command, o *interveneOptions) error {
-	w, err := o.begin(cmd)
-	if err != nil {
-		return err
-	}
-	var did []string
-	_, err = o.f.change(cmd, w, o.reason.text, func(v *workspace.View, m *workspace.Mutation) error {
-		did = did[:0]
-		for _, id := range o.ids {
-			it, err := find(v.State, id, o.kind)
-			if err != nil {
-				return err
-			}
-			it = it.Clone()
-			switch {
-			case schema.Ended(it.State):
-				return refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
-			case it.State != schema.StateActive:
-				m.CancelItem(v, it, "command", o.reason.text)
-				did = append(did, fmt.Sprintf("%s is cancelled", it.Key()))
-			case !o.now:
-				return refused("--now ends its stage too; its agent is told to stop", "%s is active", it.Key())
-			default:
-				o.wantEnd(v, m, it)
-				did = append(did, fmt.Sprintf("%s is cancelled as soon as its stage has ended", it.Key()))
-			}
+	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
+		switch {
+		case schema.Ended(it.State):
+			return "", refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
+		case it.State != schema.StateActive:
+			m.CancelItem(v, it, "command", o.reason.text)
+			return "is cancelled", nil
+		case !o.now:
+			return "", refused("--now ends its stage too; its agent is told to stop", "%s is active", it.Key())
 		}
-		return nil
+		o.wantEnd(v, m, it)
+		return "is cancelled as soon as its stage has ended", nil
 	})
-	return o.told(w, did, err)
 }
 
 // wantEnd asks for the end of an active item; the controllers tell its agent and take the item out
@@ -155,18 +139,40 @@ func (o *interveneOptions) wantEnd(v *workspace.View, m *workspace.Mutation, it 
 	m.Tell(workspace.Event{Type: workspace.EvCancelWanted, Item: it.Key(), Run: it.Run, To: schema.StateCancelled, Message: o.reason.text})
 }
 
-func (o *interveneOptions) begin(cmd *cobra.Command) (*workspace.Workspace, error) {
+// each does one thing to every item that is named, all in one mutation or none; act is given a clone and
+// says what became of it. Then people are told, and who will act on it.
+func (o *interveneOptions) each(cmd *cobra.Command, act func(*workspace.View, *workspace.Mutation, *schema.Item) (string, error)) error {
 	if err := o.f.operator(cmd); err != nil {
-		return nil, err
+		return err
 	}
 	if err := o.reason.check(cmd); err != nil {
-		return nil, err
+		return err
 	}
-	return o.f.open()
-}
-
-// told says what was changed, and who will act on it.
-func (o *interveneOptions) told(w *workspace.Workspace, did []string, err error) error {
+	w, err := o.f.open()
+	if err != nil {
+		return err
+	}
+	var did []string
+	_, err = o.f.change(cmd, w, o.reason.text, func(v *workspace.View, m *workspace.Mutation) error {
+		did = did[:0]
+		seen := map[schema.Key]bool{}
+		for _, id := range o.ids {
+			it, err := find(v.State, id, o.kind)
+			if err != nil {
+				return err
+			}
+			if seen[it.Key()] {
+				continue // named twice
+			}
+			seen[it.Key()] = true
+			what, err := act(v, m, it.Clone())
+			if err != nil {
+				return err
+			}
+			did = append(did, it.Key().String()+" "+what)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -193,28 +199,13 @@ func newCmdQueueRetry(f *factory, runF func(*cobra.Command, *interveneOptions) e
 }
 
 func runQueueRetry(cmd *cobra.Command, o *interveneOptions) error {
-	w, err := o.begin(cmd)
-	if err != nil {
-		return err
-	}
-	var did []string
-	_, err = o.f.change(cmd, w, o.reason.text, func(v *workspace.View, m *workspace.Mutation) error {
-		did = did[:0]
-		for _, id := range o.ids {
-			it, err := find(v.State, id, o.kind)
-			if err != nil {
-				return err
-			}
-			if err := o.retryable(v, it); err != nil {
-				return err
-			}
-			it = it.Clone()
-			m.Requeue(v, it, schema.Note{By: "command", What: noteRetried, Why: o.reason.text}, true)
-			did = append(did, fmt.Sprintf("%s is queued again", it.Key()))
+	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
+		if err := o.retryable(v, it); err != nil {
+			return "", err
 		}
-		return nil
+		m.Requeue(v, it, schema.Note{By: "command", What: noteRetried, Why: o.reason.text}, true)
+		return "is queued again", nil
 	})
-	return o.told(w, did, err)
 }
 
 const noteRetried = "retried"
