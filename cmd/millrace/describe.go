@@ -44,7 +44,7 @@ func newCmdDescribe(f *factory, runF func(*cobra.Command, *describeOptions) erro
 		ValidArgsFunction: f.items(),
 	}
 	o.out.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runDescribe, func(args []string) { o.id = args[0] })
 }
 

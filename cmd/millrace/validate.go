@@ -41,7 +41,7 @@ func newCmdValidate(f *factory, runF func(*cobra.Command, *validateOptions) erro
 			workspace.Folder + "/" + workspace.IntakeDir + "/ is checked, and what only shows among all of them: double ids and cycles.",
 		Example: "  millrace validate task.yaml\n  millrace validate -o github   # annotations of a pull request\n  millrace validate -o sarif > millrace.sarif",
 	}
-	o.out.flag(cmd, "text", "json", "yaml", "sarif", "github")
+	o.out.flag(cmd, "sarif", "github")
 	return leaf(cmd, o, runF, runValidate, func(args []string) { o.paths = args })
 }
 
@@ -66,7 +66,7 @@ func runValidate(cmd *cobra.Command, o *validateOptions) error {
 				_, _ = fmt.Fprintln(o.f.io.Out, d)
 			}
 			o.f.say("%s in %s: %s", some(v.Documents, "document"), some(v.Files, "file"), pick2(v.Valid, "valid", some(len(v.Diagnostics), "problem")))
-		}))
+		}, names(v.Diagnostics, func(d schema.Diagnostic) string { return d.Path })...))
 	}
 	if err == nil && !v.Valid {
 		return silent(exitInvalid)

@@ -30,8 +30,8 @@ func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.
 	o := &whyOptions{f: f}
 	cmd := &cobra.Command{Use: "why [ID]", Short: "the true reason why an item does not run, or nothing does", Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: f.items(schema.StateQueue, schema.StateActive, schema.StateBlocked)}
-	o.out.flag(cmd, "text", "json", "yaml")
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	o.out.flag(cmd)
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runWhy, func(args []string) {
 		if len(args) > 0 {
 			o.id = args[0]
@@ -49,7 +49,7 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 		if err != nil {
 			return err
 		}
-		return o.f.io.Print(o.out.Value, reportOf(one, func() { one.print(o.f.io) }))
+		return o.f.io.Print(o.out.Value, reportOf(one, func() { one.print(o.f.io) }, one.Subject))
 	}
 	var s statusShape
 	s.planes(v)
@@ -66,7 +66,7 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 			a.print(o.f.io)
 		}
 		o.besides(v)
-	}))
+	}, names(answers, func(a whyShape) string { return a.Subject })...))
 }
 
 // besides tells what lies in the way of work that is not even queued.
