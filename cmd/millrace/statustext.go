@@ -58,7 +58,7 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 }
 
 // noteTable shows what the declaration table says, once for all items of which it says the same.
-func noteTable(all []noteShape) *term.Table {
+func noteTable(all []keptShape) *term.Table {
 	t := term.NewTable("DECLARED", "", "BECAUSE")
 	items := map[string]int{}
 	for _, n := range all {
