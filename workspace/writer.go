@@ -18,10 +18,15 @@ func (v *View) WriterAt(t time.Time) string {
 			return r.ID
 		}
 	}
-	if last := v.lastStage; last != nil && !t.After(last.At.Add(afterglow)) && v.nodeWrites(last.Node) {
+	if last := v.lastStage; last != nil && agentRan(last) && !t.After(last.At.Add(afterglow)) && v.nodeWrites(last.Node) {
 		return last.Run
 	}
 	return ""
+}
+
+// agentRan reports whether a stage came so far that its agent was started.
+func agentRan(o *schema.Outcome) bool {
+	return o.Failure != schema.FailRunnerNotFound && o.Failure != schema.FailNotStarted
 }
 
 // nodeWrites asks the current plan, as the run that ended may be gone.

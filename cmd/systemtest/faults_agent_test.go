@@ -79,7 +79,7 @@ echo '### BLOCKED'
 	log := func() string { data, _ := os.ReadFile(p.path("agent/log")); return string(data) }
 	starts := func(n int) func() bool { return func() bool { return strings.Count(log(), "start ") == n } }
 	p.eventually("an agent works", starts(1))
-	check(t, daemon.Process.Kill())
+	kill(t, daemon)
 	for _, pid := range p.processes("millrace-stage") {
 		check(t, syscall.Kill(pid, syscall.SIGKILL))
 	}
@@ -138,14 +138,12 @@ func TestFaultLiveWorkIsSweptAsDead(t *testing.T) {
 	p := newProject(t)
 	p.write("agent/hold", "")
 	p.drop("tasks/a.yaml", task("a"))
-	p.startDaemon()
+	daemon := p.startDaemon()
 	p.eventually("an agent works", func() bool { return p.totalStarts() == 1 })
 	agents := p.processes("agent")
 	for range 20 {
-		for _, pid := range p.processes("millrace") {
-			check(t, syscall.Kill(pid, syscall.SIGKILL))
-		}
-		p.startDaemon()
+		kill(t, daemon)
+		daemon = p.startDaemon()
 		p.eventually("a daemon runs", p.daemonRuns)
 		time.Sleep(50 * time.Millisecond)
 		if now := p.processes("agent"); !slices.Equal(now, agents) {

@@ -29,6 +29,13 @@ func (p *project) startDaemon(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// kill ends a process at once, and returns when it has ended.
+func kill(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	check(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+}
+
 func (p *project) untilIdle() { p.t.Helper(); p.must("run", "daemon", "--until", "idle") }
 
 func (p *project) stateIs(family, id, state string) bool {
