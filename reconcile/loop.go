@@ -24,6 +24,7 @@ type Sight interface {
 	Ask(qs []workspace.Query)
 	Forget()
 	Next() time.Time
+	Settling() bool
 	Remember(ctx context.Context) error
 }
 
@@ -199,5 +200,5 @@ func (l *loop) again(ctx context.Context, starting bool) error {
 func (l *loop) idle() bool {
 	r := l.rest
 	soon := !r.due.IsZero() && r.due.Before(l.Now().Add(idleHorizon))
-	return len(r.inFlight) == 0 && !r.settling && r.settles.IsZero() && !soon
+	return len(r.inFlight) == 0 && !r.settling && r.settles.IsZero() && !soon && !l.Observers.Settling()
 }

@@ -173,6 +173,15 @@ func (o *Observers) Next() time.Time {
 	return o.opt.Now().Add(first.Sub(now))
 }
 
+// Settling reports whether something that was seen is not known yet: a file that is still being written
+// or was taken away just now, a hand that is looked at again, inputs that have not been compiled.
+func (o *Observers) Settling() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := &o.trees
+	return o.again || o.inputs.stale || len(t.config.pending)+len(t.assets.pending)+len(t.intake.pending)+len(t.life.pending) > 0
+}
+
 // Refresh looks at the world: at what was hinted at, what is due, and everything when a rescan is.
 // Files that vanish meanwhile are no error; an error means that the workspace cannot be read.
 func (o *Observers) Refresh(ctx context.Context) error {

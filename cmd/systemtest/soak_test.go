@@ -28,7 +28,7 @@ func size(name string, short int) int {
 // spent by at most one agent start, every result be applied once, and no two agents ever work on the
 // tree at the same time.
 func TestSoakKills(t *testing.T) {
-	tasks, kills := size("MILLRACE_SOAK_TASKS", 10), size("MILLRACE_SOAK_KILLS", 24)
+	tasks, kills := size("MILLRACE_SOAK_TASKS", 6), size("MILLRACE_SOAK_KILLS", 9)
 	seed := int64(size("MILLRACE_SOAK_SEED", 1))
 	rng := rand.New(rand.NewSource(seed))
 	p := newProject(t)
@@ -55,18 +55,30 @@ func TestSoakKills(t *testing.T) {
 	for kill := range kills {
 		drop(1 + kill*tasks/max(1, kills))
 		p.write("agent/slow", strconv.Itoa(max(0, rng.Intn(120)-60)))
-		if kill%6 == 1 {
-			p.write("agent/doom", "")
-		}
-		daemon := p.startDaemon()
 		life := time.Duration(50+rng.Intn(950)) * time.Millisecond
-		if kill%4 == 3 && p.killSupervisorWithin(life, rng) {
-			killed["supervisor"]++
-			time.Sleep(time.Duration(rng.Intn(100)) * time.Millisecond)
-		} else {
+		switch fresh := dropped < tasks; {
+		case fresh && kill%6 == 1: // a supervisor dies before its lock, and the daemon with it
+			drop(dropped + 1)
+			p.write("agent/doom", "")
+			daemon := p.startDaemon()
+			p.eventually("a supervisor is doomed", func() bool { _, err := os.Stat(p.path("agent/doom")); return err != nil })
+			p.kill(daemon)
+		case fresh && kill%6 == 4: // an agent is at work
+			drop(dropped + 1)
+			p.write("agent/delay", "500")
+			daemon := p.startDaemon()
+			p.eventually("an agent works", func() bool { return len(p.processes("agent")) > 0 })
+			p.kill(daemon)
+			p.write("agent/delay", "15")
+		default:
+			daemon := p.startDaemon()
+			if kill%4 == 3 && p.killSupervisorWithin(life, rng) {
+				killed["supervisor"]++
+				life = time.Duration(rng.Intn(100)) * time.Millisecond
+			}
 			time.Sleep(life)
+			p.kill(daemon)
 		}
-		p.kill(daemon)
 		killed["daemon"]++
 	}
 	drop(tasks)
