@@ -60,6 +60,18 @@ func (d *Document) Decode(into any) error {
 	return nil
 }
 
+// IDs reads a list of ids, such as depends_on or blocks; none when the document has no such field.
+func (d *Document) IDs(field string) []string {
+	list, _ := d.Fields[field].([]any)
+	ids := make([]string, 0, len(list))
+	for _, e := range list {
+		if s, ok := e.(string); ok {
+			ids = append(ids, s)
+		}
+	}
+	return ids
+}
+
 // Lineage says what a piece of work descends from.
 type Lineage struct {
 	RootIdeaID   string `json:"root_idea_id,omitempty"`

@@ -41,34 +41,3 @@ func (m *Mutation) AdmitItem(it *schema.Item, data []byte) {
 	m.PutItem(it)
 	m.Tell(Event{Type: EvAdmitted, Item: it.Key(), To: it.State, Path: it.Path})
 }
-
-// Cycle finds the way on which k, depending on deps, would depend on itself; nil when there is none.
-// more are dependencies of items that are not in the state yet.
-func (s *State) Cycle(k schema.Key, deps []string, more map[schema.Key][]string) []schema.Key {
-	seen := map[schema.Key]bool{}
-	var walk func(deps []string) []schema.Key
-	walk = func(deps []string) []schema.Key {
-		for _, id := range deps {
-			d := schema.Key{Family: k.Family, ID: id}
-			if d == k {
-				return []schema.Key{k}
-			}
-			if seen[d] {
-				continue
-			}
-			seen[d] = true
-			next := more[d]
-			if it := s.Items[d]; it != nil && next == nil {
-				next = it.DependsOn
-			}
-			if way := walk(next); way != nil {
-				return append([]schema.Key{d}, way...)
-			}
-		}
-		return nil
-	}
-	if way := walk(deps); way != nil {
-		return append([]schema.Key{k}, way...)
-	}
-	return nil
-}

@@ -99,12 +99,15 @@ type tip struct {
 // others reports whether the journal file, which has just changed, ends where this process has not
 // read or written yet: somebody else has committed.
 func (w *Workspace) others(name string) bool {
-	known := w.tip.Load()
-	if known == nil {
-		return true
-	}
 	info, err := w.disk.Lstat(name)
-	return err == nil && (path.Base(name) != known.segment || info.Size() != known.end)
+	known := w.tip.Load() // after the look: own appends are announced before they are made
+	if err != nil || known == nil {
+		return known == nil
+	}
+	if segment := path.Base(name); segment != known.segment {
+		return segment > known.segment // the news of an earlier one may come late
+	}
+	return info.Size() > known.end
 }
 
 func (w *Workspace) readOn() error {
@@ -257,6 +260,7 @@ func (w *Workspace) append(rec *Record) error {
 	w.tip.Store(&tip{s.name, s.end + int64(len(line))}) // before anybody can see it longer
 	if _, err := s.file.WriteAt(line, s.end); err != nil {
 		// A rest that cannot be cut either is cut, or found whole and carried out, by the next commit.
+		w.tip.Store(&tip{s.name, s.end})
 		return errors.Join(fmt.Errorf("append record: %w", full(err)), s.file.Truncate(s.end))
 	}
 	if err := s.file.Datasync(); err != nil {

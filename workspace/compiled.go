@@ -6,8 +6,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"millrace/assets"
 	"millrace/schema"
 	"millrace/schema/compile"
 	"millrace/schema/document"
@@ -198,19 +200,28 @@ func (in *inputs) view(s *State, plans func(schema.Digest) *schema.Plan) Compile
 	return in.compiled
 }
 
+// baseline digests the assets that this program deploys.
+var baseline = sync.OnceValue(func() map[string]schema.Digest {
+	digests := map[string]schema.Digest{}
+	for name, data := range assets.Files() {
+		digests[name] = schema.DigestOf(data)
+	}
+	return digests
+})
+
 func changed(current *schema.Plan, seen Compiled) []string {
 	if current == nil || !seen.Ready {
 		return nil
 	}
 	var paths []string
 	for name, d := range current.Inputs {
-		if seen.Files[name] != d {
+		if seen.Files[name] != d && seen.Read[name] != d { // the same, and not used any more, is no change
 			paths = append(paths, name)
 		}
 	}
 	if seen.Plan != nil { // else Files also holds what no plan would use
-		for name := range seen.Files {
-			if _, ok := current.Inputs[name]; !ok {
+		for name, d := range seen.Files {
+			if _, ok := current.Inputs[name]; !ok && baseline()[name] != d { // what Millrace brought is nobody's change
 				paths = append(paths, name)
 			}
 		}

@@ -121,4 +121,10 @@ func TestChangedInputsAreNamed(t *testing.T) {
 	x.until("the change", func(v *View) bool { return slices.Equal(v.Compiled.Changed, []string{input}) })
 	x.write(input, string(data))
 	x.until("the way back", func(v *View) bool { return len(v.Compiled.Changed) == 0 && v.Compiled.Digest == v.Control.Plan })
+
+	// Another mode uses other files; none but the configuration has changed.
+	x.write("millrace.cue", "runtime: default_mode: \"default_codex_integrated\"\n")
+	x.until("another mode", func(v *View) bool {
+		return v.Compiled.Plan != nil && v.Compiled.Plan.Mode == "default_codex_integrated" && slices.Equal(v.Compiled.Changed, []string{"millrace.cue"})
+	})
 }

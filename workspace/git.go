@@ -328,7 +328,7 @@ func (g *gitWatch) view(s *State, v *View) (GitFacts, bool) {
 			if f := v.Intake.Files[p]; f != nil {
 				asked[p] = f.Digest
 			} else {
-				asked[p] = v.Compiled.Files[p]
+				asked[p] = v.Compiled.Read[p] // also of a file that no plan would use now
 			}
 		}
 		for p := range s.Control.Held {

@@ -107,21 +107,30 @@ func TestTransitionsLeaveNothingBehind(t *testing.T) {
 }
 
 func TestCycles(t *testing.T) {
-	a, b := queued("task", "a", "tasks/queue/a.md"), queued("task", "b", "tasks/queue/b.md")
-	a.DependsOn, b.DependsOn = []string{"b"}, []string{"c"}
-	v := view(a, b)
-	key := func(id string) schema.Key { return schema.Key{Family: "task", ID: id} }
-	if way := v.Cycle(key("c"), []string{"a"}, nil); len(way) != 4 || way[0] != key("c") || way[3] != key("c") {
-		t.Errorf("the way is %v", way)
-	}
-	if way := v.Cycle(key("c"), []string{"d"}, map[schema.Key][]string{key("d"): {"e"}}); way != nil {
-		t.Errorf("the way is %v", way)
-	}
-	if way := v.Cycle(key("c"), []string{"d"}, map[schema.Key][]string{key("d"): {"c"}}); len(way) != 3 {
-		t.Errorf("the way is %v", way)
-	}
-	if way := v.Cycle(key("c"), []string{"c"}, nil); len(way) != 2 {
-		t.Errorf("the way is %v", way)
+	a, b, ended := queued("task", "a", "tasks/queue/a.md"), queued("task", "b", "tasks/queue/b.md"), queued("task", "e", "tasks/done/e.md")
+	a.DependsOn, b.DependsOn, ended.DependsOn, ended.State = []string{"b"}, []string{"c"}, []string{"c"}, schema.StateDone
+	v := view(a, b, ended)
+	for _, c := range []struct {
+		needs, blocks, instead []string
+		way                    int // keys on it
+	}{
+		{needs: []string{"a"}, way: 4}, {needs: []string{"d"}}, {needs: []string{"c"}, way: 2}, {needs: []string{"e"}},
+		{blocks: []string{"b"}}, {needs: []string{"d"}, blocks: []string{"d"}, way: 3},
+		{needs: []string{"a"}, instead: []string{"b"}, way: 3}, {needs: []string{"b"}, instead: []string{"a"}, way: 3},
+	} {
+		it := queued("task", "c", "tasks/queue/c.md")
+		it.DependsOn = c.needs
+		list := func(ids []string) (all []any) {
+			for _, id := range ids {
+				all = append(all, id)
+			}
+			return all
+		}
+		doc := &schema.Document{Kind: "task", ID: "c", Fields: map[string]any{"blocks": list(c.blocks), "supersedes": list(c.instead)}}
+		way := v.Draft(&workspace.Mutation{}).Cycle(it, doc)
+		if len(way) != c.way || c.way > 0 && (way[0] != it.Key() || way[c.way-1] != it.Key()) {
+			t.Errorf("needs %v, blocks %v: the way is %v", c.needs, c.blocks, way)
+		}
 	}
 }
 

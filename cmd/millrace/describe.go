@@ -24,7 +24,8 @@ type description struct {
 	Item      itemShape        `json:"item"`
 	Obstacles []schema.Waiting `json:"obstacles,omitempty"` // all of them, the first is item.waiting
 
-	Declaration *noteShape   `json:"declaration,omitempty"` // how its declaration and the item differ
+	Declaration *keptShape   `json:"declaration,omitempty"`  // how its declaration and the item differ
+	CommittedBy string       `json:"committed_by,omitempty"` // who committed the declaration as it is
 	Needs       []related    `json:"needs,omitempty"`
 	NeededBy    []related    `json:"needed_by,omitempty"`
 	Runs        []runShape   `json:"runs,omitempty"`
@@ -43,7 +44,7 @@ func newCmdDescribe(f *factory, runF func(*cobra.Command, *describeOptions) erro
 		ValidArgsFunction: f.items(),
 	}
 	o.out.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runDescribe, func(args []string) { o.id = args[0] })
 }
 
@@ -57,6 +58,13 @@ func runDescribe(cmd *cobra.Command, o *describeOptions) error {
 		return err
 	}
 	d := description{Item: shape(v, it), Obstacles: v.Obstacles(it.Key()), Declaration: note(v, it.Key())}
+	if it.Declared != nil {
+		by, err := w.Committers(cmd.Context(), "", []string{it.Declared.Path})
+		if err != nil {
+			return err
+		}
+		d.CommittedBy = by[it.Declared.Path]
+	}
 	for _, id := range it.DependsOn {
 		d.Needs = append(d.Needs, relate(v, schema.Key{Family: it.Family, ID: id}))
 	}
@@ -114,6 +122,7 @@ func (d *description) print(io *term.IO, wide bool) {
 	f.Add("Document", it.Path)
 	if it.Declared != nil {
 		f.Add("Declared in", it.Declared.Path)
+		f.Add("Committed by", d.CommittedBy)
 	}
 	if n := d.Declaration; n != nil {
 		f.Add("  "+n.Action, io.Paint(term.Yellow, n.Why))

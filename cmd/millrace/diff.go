@@ -35,9 +35,16 @@ type diffOptions struct {
 // diffShape is what reconciling the declarations would do.
 type diffShape struct {
 	Changes  []changeShape      `json:"changes"`
-	Kept     []noteShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
+	Kept     []keptShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
 	Held     []schema.Key       `json:"held"` // older than the workspace
 	Rejected schema.Diagnostics `json:"rejected"`
+}
+
+func (c changeShape) name() string {
+	if c.Item.ID == "" {
+		return c.Path
+	}
+	return c.Item.String()
 }
 
 type changeShape struct {
@@ -45,6 +52,9 @@ type changeShape struct {
 	Item   schema.Key `json:"item,omitzero"`
 	Path   string     `json:"path,omitempty"`
 	Detail string     `json:"detail,omitempty"`
+
+	Declaration string `json:"declaration,omitempty"`  // file that declares the item
+	CommittedBy string `json:"committed_by,omitempty"` // who committed that file as it is
 }
 
 func newCmdDiff(f *factory, runF func(*cobra.Command, *diffOptions) error) *cobra.Command {
@@ -56,7 +66,7 @@ func newCmdDiff(f *factory, runF func(*cobra.Command, *diffOptions) error) *cobr
 			"Exit code 0: nothing; 1: something; 3: some declarations are invalid.",
 		Example: "  millrace diff\n  millrace diff --ref origin/main -o markdown",
 	}
-	o.out.flag(cmd, "text", "wide", "json", "yaml", "markdown")
+	o.out.flag(cmd, "markdown")
 	cmd.Flags().StringVar(&o.ref, "ref", "", "take declarations and workflow files as of this git revision")
 	return leaf(cmd, o, runF, runDiff)
 }
@@ -66,6 +76,7 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 	if err != nil {
 		return err
 	}
+	real := w
 	if o.ref != "" {
 		dir, err := asOf(cmd.Context(), w, o.ref)
 		if dir != "" {
@@ -82,17 +93,20 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := d.committers(cmd.Context(), real, o.ref); err != nil {
+		return err
+	}
 	if o.out.Value == "markdown" {
 		_, err = io.WriteString(o.f.io.Out, d.markdown())
 	} else {
-		err = o.f.io.Print(o.out.Value, term.Report{Data: d, Text: func(wide bool) { d.print(o.f, wide) }})
+		err = o.f.io.Print(o.out.Value, term.Report{Data: d, Names: names(d.Changes, changeShape.name), Text: func(wide bool) { d.print(o.f, wide) }})
 	}
 	switch {
 	case err != nil:
 		return err
 	case len(d.Rejected) > 0:
 		return silent(exitInvalid)
-	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n noteShape) bool { return n.Action == string(intake.Hold) }):
+	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n keptShape) bool { return n.Action == string(intake.Hold) }):
 		return silent(exitDiffers)
 	}
 	return nil
@@ -171,7 +185,7 @@ var actions = map[string]string{
 func (d *diffShape) take(m *workspace.Mutation) {
 	for _, e := range m.Events {
 		if action, ok := actions[e.Type]; ok {
-			d.Changes = append(d.Changes, changeShape{action, e.Item, e.Path, e.Message})
+			d.Changes = append(d.Changes, changeShape{Action: action, Item: e.Item, Path: e.Path, Detail: e.Message})
 		}
 	}
 }
@@ -181,16 +195,47 @@ func (d *diffShape) finish(v *workspace.View) *diffShape {
 		d.Held = append(d.Held, k)
 	}
 	slices.SortFunc(d.Held, workspace.CompareKeys)
+	for i := range d.Changes {
+		if it := v.Items[d.Changes[i].Item]; it != nil && it.Declared != nil {
+			d.Changes[i].Declaration = it.Declared.Path
+		}
+	}
 	d.Rejected = rejections(v)
 	d.Kept = notes(v, func(a intake.Action) bool { return a.Do != intake.Nothing && a.Do != intake.Reject && !v.Hold[a.Key] })
 	return d
+}
+
+// committers looks up who stands behind the declarations that change something.
+func (d *diffShape) committers(ctx context.Context, w *workspace.Workspace, ref string) error {
+	var paths []string
+	for _, c := range d.Changes {
+		if c.Declaration != "" && !slices.Contains(paths, c.Declaration) {
+			paths = append(paths, c.Declaration)
+		}
+	}
+	by, err := w.Committers(ctx, ref, paths)
+	if err != nil {
+		return err
+	}
+	for i := range d.Changes {
+		d.Changes[i].CommittedBy = by[d.Changes[i].Declaration]
+	}
+	return nil
+}
+
+// said is a change's detail with who stands behind it.
+func (c changeShape) said() string {
+	if c.CommittedBy == "" {
+		return c.Detail
+	}
+	return c.Detail + "; committed by " + c.CommittedBy
 }
 
 func (d *diffShape) table() *term.Table {
 	t := term.NewTable("ACTION", "ITEM", "+PATH", "DETAIL")
 	for _, c := range d.Changes {
 		style := map[string]term.Style{"admit": term.Green, "replace": term.Yellow, "cancel": term.Red}[c.Action]
-		t.Row(term.Cell{Text: c.Action, Style: style}, c.Item.String(), c.Path, c.Detail)
+		t.Row(term.Cell{Text: c.Action, Style: style}, c.Item.String(), c.Path, c.said())
 	}
 	for _, n := range d.Kept {
 		t.Row(term.Cell{Text: n.Action, Style: term.Yellow}, n.Item.String(), n.Path, n.Why)
@@ -219,7 +264,7 @@ func (d *diffShape) markdown() string {
 	if len(d.Changes)+len(d.Kept) > 0 {
 		b.WriteString("| action | item | declaration | |\n|---|---|---|---|\n")
 		for _, c := range d.Changes {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.Action, cell(c.Item.String()), cell(c.Path), cell(c.Detail))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.Action, cell(c.Item.String()), cell(c.Path), cell(c.said()))
 		}
 		for _, n := range d.Kept {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", n.Action, cell(n.Item.String()), cell(n.Path), cell(n.Why))

@@ -2,7 +2,6 @@ package intake
 
 import (
 	"fmt"
-	"slices"
 
 	"millrace/schema"
 	"millrace/workspace"
@@ -34,8 +33,8 @@ func (b *batch) admit(a Action) {
 	it.Declared, it.During = b.declaration(a.Declared), b.writer(a)
 	b.m.PutFile(it.Path, "", data)
 	b.keepIdea(a, it)
-	b.put(it)
-	b.consequences(it, doc)
+	b.Put(it)
+	b.Arrange(it, doc, operator)
 	b.tell(workspace.EvAdmitted, it, it.State, a.Why)
 }
 
@@ -49,7 +48,7 @@ func (b *batch) writer(a Action) string {
 
 // replace gives an item the declared content, if it changed, and a place in the queue.
 func (b *batch) replace(a Action) {
-	it := b.change(a.Key)
+	it := b.Change(a.Key)
 	from, queued := it.State, it.State == schema.StateQueue
 	to := it.Path
 	if !queued {
@@ -67,7 +66,7 @@ func (b *batch) replace(a Action) {
 		it.Generation++
 		it.During = b.writer(a)
 		b.keepIdea(a, it)
-		b.consequences(it, doc)
+		b.Arrange(it, doc, operator)
 		b.tell(workspace.EvReplaced, it, schema.StateQueue, a.Why)
 	} else {
 		b.m.MoveFile(it.Path, to, it.Document)
@@ -89,7 +88,7 @@ func (b *batch) requeue(it *schema.Item) {
 
 // redeclare changes only what is known of the declaration.
 func (b *batch) redeclare(a Action) {
-	it := b.change(a.Key)
+	it := b.Change(a.Key)
 	admitted, was := it.Declared.Digest, it.Declared
 	it.Declared = b.declaration(a.Declared)
 	it.Declared.Digest = admitted
@@ -134,7 +133,7 @@ func (b *batch) release(p string) {
 }
 
 func (b *batch) prune(a Action) {
-	it := b.change(a.Key)
+	it := b.Change(a.Key)
 	d := *it.Declared
 	it.Declared = &d
 	digest := schema.Digest("")
@@ -151,64 +150,10 @@ func (b *batch) prune(a Action) {
 		it.Cancel = &schema.Cancel{By: byPrune, Why: a.Why, At: now, To: schema.StateCancelled}
 		b.tell(workspace.EvCancelWanted, it, schema.StateCancelled, a.Why)
 	case Cancel:
-		b.end(it, schema.StateCancelled, byPrune)
+		b.End(it, schema.StateCancelled, byPrune)
 		d.Absent = nil
 		b.tell(workspace.EvCancelled, it, it.State, a.Why)
 	}
-}
-
-// end moves an item that is not active to an ended state.
-func (b *batch) end(it *schema.Item, state, by string) {
-	to := b.v.DocumentPath(it, state)
-	b.m.MoveFile(it.Path, to, it.Document)
-	it.Path, it.State, it.EndedBy, it.Blocked = to, state, by, nil
-}
-
-// consequences are what a document says about other items: the ones that it blocks wait for it, the
-// ones that it supersedes are ended and it takes their place.
-func (b *batch) consequences(it *schema.Item, doc *schema.Document) {
-	it.Blocks = texts(doc.Fields["blocks"])
-	for _, id := range it.Blocks {
-		k := schema.Key{Family: it.Family, ID: id}
-		if other := b.item(k); other != nil && waits(other) && !slices.Contains(other.DependsOn, it.ID) {
-			other = b.change(k)
-			other.DependsOn = append(other.DependsOn, it.ID)
-		}
-	}
-	for _, id := range texts(doc.Fields["supersedes"]) {
-		b.supersede(schema.Key{Family: it.Family, ID: id}, it.ID)
-	}
-}
-
-func (b *batch) supersede(old schema.Key, by string) {
-	if was := b.item(old); was == nil || old.ID == by || !waits(was) {
-		return
-	}
-	it := b.change(old)
-	b.end(it, schema.StateSuperseded, by)
-	why := "superseded by " + by
-	it.Note(schema.Note{At: b.v.Now, By: operator, What: why})
-	b.tell(workspace.EvSuperseded, it, it.State, why)
-	for _, k := range b.v.Dependants(old) {
-		if dep := b.item(k); waits(dep) && k.ID != by {
-			dep = b.change(k)
-			dep.DependsOn = replaced(dep.DependsOn, old.ID, by)
-		}
-	}
-}
-
-// replaced is a list with one id in another's place, naming it once.
-func replaced(ids []string, old, by string) []string {
-	var out []string
-	for _, id := range ids {
-		if id == old {
-			id = by
-		}
-		if !slices.Contains(out, id) {
-			out = append(out, id)
-		}
-	}
-	return out
 }
 
 // waits reports whether an item may still be rearranged: it neither runs nor has ended.
@@ -222,12 +167,7 @@ func (b *batch) fresh(doc *schema.Document, source string) (*schema.Item, []byte
 	if err != nil {
 		panic(err.Error()) // the table has asked for family and head before
 	}
-	it.DependsOn = dependencies(doc, b.v.Family(it.Family))
-	for _, id := range b.blockersOf(it.Key()) {
-		if !slices.Contains(it.DependsOn, id) {
-			it.DependsOn = append(it.DependsOn, id)
-		}
-	}
+	it.DependsOn = b.Needs(doc)
 	return it, data
 }
 
@@ -238,21 +178,6 @@ func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
 	it.Title, it.Priority, it.Lineage, it.Checks = n.Title, n.Priority, n.Lineage, n.Checks
 	it.CreatedAt, it.CreatedBy, it.DependsOn = n.CreatedAt, n.CreatedBy, n.DependsOn
 	return data
-}
-
-// blockersOf lists the items that say they block k, those of this batch included.
-func (b *batch) blockersOf(k schema.Key) []string {
-	var ids []string
-	for _, blocker := range b.t.v.Blockers(k) {
-		ids = append(ids, blocker.ID)
-	}
-	for _, other := range b.order {
-		if it := b.items[other]; other.Family == k.Family && slices.Contains(it.Blocks, k.ID) && !slices.Contains(ids, it.ID) {
-			ids = append(ids, it.ID)
-		}
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // keepIdea stores the idea that became a root spec: each generation once, never changed.

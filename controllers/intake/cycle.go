@@ -13,6 +13,7 @@ import (
 type graph struct {
 	t        *table
 	blockers map[schema.Key][]string // ids of waiting declarations that say they block a key
+	instead  map[schema.Key]string   // the id of a waiting declaration that takes the place of a key
 
 	strangers map[schema.Key][]string // dependencies of documents found in claimable folders
 
@@ -29,15 +30,20 @@ func (t *table) graph() *graph {
 		return t.deps
 	}
 	g := &graph{
-		t: t, blockers: map[schema.Key][]string{}, strangers: map[schema.Key][]string{},
+		t: t, blockers: map[schema.Key][]string{}, instead: map[schema.Key]string{}, strangers: map[schema.Key][]string{},
 		index: map[schema.Key]int{}, low: map[schema.Key]int{}, onStack: map[schema.Key]bool{}, loops: map[schema.Key][]schema.Key{},
 	}
 	t.deps = g
 	for _, k := range t.v.Intake.Unreconciled {
 		if doc := t.waiting(k); doc != nil {
-			for _, b := range texts(doc.Fields["blocks"]) {
+			for _, b := range doc.IDs("blocks") {
 				to := schema.Key{Family: k.Family, ID: b}
 				g.blockers[to] = append(g.blockers[to], k.ID)
+			}
+			for _, old := range doc.IDs("supersedes") {
+				if it := t.v.Items[schema.Key{Family: k.Family, ID: old}]; it != nil && waits(it) && old != k.ID {
+					g.instead[it.Key()] = k.ID
+				}
 			}
 		}
 	}
@@ -76,6 +82,9 @@ func (g *graph) edges(k schema.Key) []schema.Key {
 	keys := make([]schema.Key, len(ids))
 	for i, id := range ids {
 		keys[i] = schema.Key{Family: k.Family, ID: id}
+		if by := g.instead[keys[i]]; by != "" && by != k.ID {
+			keys[i].ID = by
+		}
 	}
 	return append(keys, g.t.v.Blockers(k)...)
 }
@@ -85,18 +94,7 @@ func dependencies(d *schema.Document, fam *schema.Family) []string {
 	if fam == nil || fam.Dependency == "" {
 		return nil
 	}
-	return texts(d.Fields[fam.Dependency])
-}
-
-func texts(field any) []string {
-	list, _ := field.([]any)
-	ids := make([]string, 0, len(list))
-	for _, e := range list {
-		if s, ok := e.(string); ok {
-			ids = append(ids, s)
-		}
-	}
-	return ids
+	return d.IDs(fam.Dependency)
 }
 
 // cycle names the ids of a dependency cycle through k, k first and last; nil when there is none.

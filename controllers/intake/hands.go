@@ -20,7 +20,7 @@ func (b *batch) hands() (asks []workspace.Query) {
 		if b.keys == MaxBatch {
 			break
 		}
-		if b.items[h.Key] != nil {
+		if b.Changed(h.Key) {
 			continue // decided with the next view
 		}
 		it := b.v.Items[h.Key]
@@ -54,7 +54,7 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 		b.did("move back", h.Key)
 		return
 	}
-	next, from := b.change(h.Key), it.State
+	next, from := b.Change(h.Key), it.State
 	if schema.Ended(from) && h.State == schema.StateQueue {
 		next.Generation++ // it is to be done again
 	}
@@ -62,7 +62,7 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 		b.requeue(next)
 	}
 	b.m.MoveFile(it.Path, h.Path, h.Digest) // has been done; the journal must know
-	next.State, next.Path = h.State, h.Path
+	next.State, next.Path, next.EndedBy = h.State, h.Path, ""
 	switch {
 	case schema.Ended(h.State):
 		next.EndedBy, next.Blocked = byHand, nil
@@ -92,7 +92,7 @@ func (b *batch) edited(h workspace.Hand, it *schema.Item) []workspace.Query {
 		return ask
 	}
 	b.m.PutFile(h.Path, h.Digest, data)
-	next := b.change(h.Key)
+	next := b.Change(h.Key)
 	next.Generation++
 	b.content(next, b.v.Registry.Admit(h.Doc, it.CreatedBy, it.CreatedAt))
 	next.Document = h.Digest
@@ -163,7 +163,7 @@ func (b *batch) recall(d schema.Digest) ([]byte, []workspace.Query) {
 // foreign adopts a valid document that somebody put into a claimable folder, as it is and where it is.
 func (b *batch) foreign(h workspace.Hand) []workspace.Query {
 	switch {
-	case h.Doc == nil || h.State != schema.StateQueue || b.v.Family(h.Key.Family) == nil || b.item(h.Key) != nil || b.v.Hold[h.Key]:
+	case h.Doc == nil || h.State != schema.StateQueue || b.v.Family(h.Key.Family) == nil || b.Item(h.Key) != nil || b.v.Hold[h.Key]:
 		return nil
 	case len(b.v.Intake.ByKey[h.Key]) > 0: // its declaration decides
 		return nil
@@ -179,8 +179,8 @@ func (b *batch) foreign(h workspace.Hand) []workspace.Query {
 	doc := b.v.Registry.Admit(h.Doc, operator, b.v.Now)
 	it, _ := b.fresh(doc, "foreign")
 	it.Path, it.Document, it.During = h.Path, h.Digest, b.v.WriterAt(b.v.Now)
-	b.put(it)
-	b.consequences(it, doc)
+	b.Put(it)
+	b.Arrange(it, doc, operator)
 	b.tell(workspace.EvAdopted, it, it.State, "found in "+path.Dir(h.Path))
 	b.did("adopt", h.Key)
 	return nil

@@ -61,62 +61,34 @@ func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
 // A batch is a mutation in the making. Items that it has changed already are found changed, so that
 // one batch leaves what several would have left.
 type batch struct {
+	*workspace.Draft
 	t       *table
 	v       *workspace.View
 	m       workspace.Mutation
 	keys    int            // worked off
 	whys    map[string]int // what was done how often
 	first   string
-	items   map[schema.Key]*schema.Item
-	order   []schema.Key
 	expects map[string]schema.Digest
 	control *schema.Control
 }
 
 func newBatch(t *table) *batch {
-	return &batch{
-		t: t, v: t.v, m: workspace.Mutation{By: name}, whys: map[string]int{},
-		items: map[schema.Key]*schema.Item{}, expects: map[string]schema.Digest{},
-	}
+	b := &batch{t: t, v: t.v, m: workspace.Mutation{By: name}, whys: map[string]int{}, expects: map[string]schema.Digest{}}
+	b.Draft = t.v.Draft(&b.m)
+	return b
 }
 
 // conflicts reports whether an order was decided on an item that the batch has changed since.
 func (b *batch) conflicts(a Action) bool {
-	if b.items[a.Key] != nil {
+	if b.Changed(a.Key) {
 		return true
 	}
 	if a.Declared == nil || a.Declared.Doc == nil {
 		return false
 	}
-	return slices.ContainsFunc(texts(a.Declared.Doc.Fields["supersedes"]), func(id string) bool {
-		return b.items[schema.Key{Family: a.Key.Family, ID: id}] != nil
+	return slices.ContainsFunc(a.Declared.Doc.IDs("supersedes"), func(id string) bool {
+		return b.Changed(schema.Key{Family: a.Key.Family, ID: id})
 	})
-}
-
-// item finds an item as the batch has left it.
-func (b *batch) item(k schema.Key) *schema.Item {
-	if it := b.items[k]; it != nil {
-		return it
-	}
-	return b.v.Items[k]
-}
-
-// change takes an item for changing.
-func (b *batch) change(k schema.Key) *schema.Item {
-	if it := b.items[k]; it != nil {
-		return it
-	}
-	it := b.v.Items[k].Clone()
-	b.put(it)
-	return it
-}
-
-func (b *batch) put(it *schema.Item) {
-	if b.items[it.Key()] == nil {
-		b.order = append(b.order, it.Key())
-	}
-	it.Updated = b.v.Now
-	b.items[it.Key()] = it
 }
 
 func (b *batch) changeControl() *schema.Control {
@@ -138,9 +110,7 @@ func (b *batch) did(verb string, k schema.Key) {
 }
 
 func (b *batch) mutation() *workspace.Mutation {
-	for _, k := range b.order {
-		b.m.PutItem(b.items[k])
-	}
+	b.Write()
 	if b.control != nil {
 		b.m.PutControl(b.control)
 	}

@@ -509,6 +509,16 @@ func TestRefused(t *testing.T) {
 			t.Error("it was admitted")
 		}
 	})
+	t.Run("a cycle by taking a place", func(t *testing.T) {
+		w := newWorld(t)
+		w.drop("tasks/old.md", task("old", "Old"))
+		w.drop("tasks/x.md", task("x", "X", "Depends-On: old"))
+		w.reconcile()
+		w.drop("tasks/new.md", task("new", "New", "Depends-On: x", "Supersedes: old"))
+		w.reconcile()
+		w.orders("new", Reject, "cycle")
+		w.want("old", schema.StateQueue, 1)
+	})
 	t.Run("a cycle by blocks", func(t *testing.T) {
 		w := newWorld(t)
 		w.drop("tasks/a.md", task("a", "A", "Blocks: b", "Depends-On: b"))

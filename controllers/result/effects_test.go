@@ -3,6 +3,7 @@ package result_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,25 @@ func TestOutboxIsAdmittedWithLineage(t *testing.T) {
 	}
 	if r := o.Run(); r.Node != "checker" || len(r.Steps[0].Spawned) != 3 {
 		t.Errorf("run is %+v", r)
+	}
+}
+
+// Whatever door a document comes through, what it says of others is done.
+func TestOutboxBlocksAndSupersedes(t *testing.T) {
+	o := world(t, emitting(""))
+	o.Admit(controllertest.Task("a", lineage))
+	o.Settle()
+	o.Admit(controllertest.Task("later") + "---\n" + controllertest.Task("old") + "---\n" + controllertest.Task("on", "depends_on: [old]"))
+	propose(o, o.Parse("x.yaml", controllertest.Task("new", "blocks: [later, x]", "supersedes: [old]")+"---\n"+controllertest.Task("x")))
+	if later, x := o.Task("later"), o.Task("x"); !slices.Contains(later.DependsOn, "new") || x == nil || !slices.Contains(x.DependsOn, "new") {
+		t.Errorf("later is %+v, x is %+v", later, x)
+	}
+	old, on := o.Task("old"), o.Task("on")
+	if old.State != schema.StateSuperseded || old.EndedBy != "new" || !slices.Equal(on.DependsOn, []string{"new"}) {
+		t.Errorf("old is %+v, on is %+v", old, on)
+	}
+	if _, err := os.Stat(o.Path(old.Path)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -14,12 +14,14 @@ import (
 // An admission is an outbox document that becomes an item in the commit of the result.
 type admission struct {
 	item *schema.Item
+	doc  *schema.Document
 	data []byte
 }
 
 // outbox decides every document that the stage proposes: to be admitted, or declined with a reason. It
 // returns what makes the whole result invalid: a document whose id stands for other content already.
 func (h *harvest) outbox(outcome string) (conflict string) {
+	trial := h.Draft(&workspace.Mutation{By: name}) // what is admitted is carried out with the rest of the result
 	for _, f := range h.seen.Outbox {
 		for _, d := range f.Diags {
 			if d.Severity != schema.Warning {
@@ -29,7 +31,7 @@ func (h *harvest) outbox(outcome string) (conflict string) {
 		for _, doc := range f.Docs {
 			why := h.unwelcome(doc, outcome)
 			if why == "" {
-				why, conflict = h.propose(doc)
+				why, conflict = h.propose(doc, trial)
 			}
 			if conflict != "" {
 				h.admitted, h.declined = nil, nil
@@ -62,15 +64,17 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 }
 
 // propose stamps and admits one document, or says why not, or what it is in conflict with.
-func (h *harvest) propose(doc *schema.Document) (why, conflict string) {
+func (h *harvest) propose(doc *schema.Document, trial *workspace.Draft) (why, conflict string) {
 	doc, why = h.stamp(doc)
 	if why != "" {
 		return why, ""
 	}
-	it, data, err := h.NewItem(h.Registry.Admit(doc, h.kind.ID, h.Now), "outbox")
+	admitted := h.Registry.Admit(doc, h.kind.ID, h.Now)
+	it, data, err := h.NewItem(admitted, "outbox")
 	if err != nil {
 		return err.Error(), ""
 	}
+	it.DependsOn = trial.Needs(admitted)
 	k := it.Key()
 	if old := h.Items[k]; old != nil {
 		same := h.Registry.Render(h.Registry.Admit(doc, old.CreatedBy, old.CreatedAt))
@@ -79,24 +83,26 @@ func (h *harvest) propose(doc *schema.Document) (why, conflict string) {
 		}
 		return "", ""
 	}
-	more := map[schema.Key][]string{}
 	for _, a := range h.admitted {
-		if a.item.Key() != k {
-			more[a.item.Key()] = a.item.DependsOn
-		} else if a.item.Document != it.Document {
+		switch {
+		case a.item.Key() != k:
+		case a.item.Document != it.Document:
 			return "", k.String() + " is proposed twice with different content"
-		} else {
+		default:
 			return "", ""
 		}
 	}
-	if way := h.Cycle(k, it.DependsOn, more); way != nil {
+	if way := trial.Cycle(it, admitted); way != nil {
 		return fmt.Sprintf("it would depend on itself: %v", way), ""
 	}
 	if len(it.Checks) > 0 && !h.trusted() {
 		it.Checks = nil
 		it.Note(schema.Note{At: h.Now, By: name, What: "its checks are not run", Why: "they came from an agent (checks.from_agents)"})
 	}
-	h.admitted = append(h.admitted, admission{it, data})
+	h.admitted = append(h.admitted, admission{it, admitted, data})
+	sketch := it.Clone()
+	trial.Put(sketch)
+	trial.Arrange(sketch, admitted, h.kind.ID)
 	return "", ""
 }
 
@@ -175,10 +181,15 @@ func (h *harvest) valid(doc *schema.Document) bool {
 
 // admit commits what outbox decided.
 func (h *harvest) admit() {
+	draft := h.Draft(h.m)
 	for _, a := range h.admitted {
-		h.m.AdmitItem(a.item, a.data)
+		draft.Put(a.item)
+		draft.Arrange(a.item, a.doc, h.kind.ID)
+		h.m.PutFile(a.item.Path, "", a.data)
+		h.m.Tell(workspace.Event{Type: workspace.EvAdmitted, Item: a.item.Key(), To: a.item.State, Path: a.item.Path})
 		h.step.Spawned = append(h.step.Spawned, a.item.Key())
 	}
+	draft.Write()
 	for _, d := range h.declined {
 		h.m.Tell(workspace.Event{Type: workspace.EvDeclined, Item: d.Item, Run: h.run.ID, Request: h.run.Request, Path: d.Path, Message: d.Why})
 	}
