@@ -4,7 +4,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit demo soak bench bench-short clean
+.PHONY: help build test check fmt vet lint unit demo docs soak bench bench-short clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench: ## measure: benchmarks of the rooms, then whole processes (half an hour, 
 bench-short: ## the same at a size for CI: shows that it measures, not how fast it is
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./schema/... ./workspace/... ./controllers/dispatch/runner
 	MILLRACE_BENCH=short $(GO) test -count 1 -timeout 20m -run '^TestBench$$' -v ./cmd/systemtest
+
+docs: ## write anew what the documentation shows of the code: the tour's output, tables, drawings
+	$(GO) test -count 1 ./cmd/millrace -run Docs -update-docs
+	$(GO) test -count 1 ./cmd/systemtest -run TestReadmeTour -update
 
 check: fmt vet lint unit ## before every commit: format, vet, lint, unit tests
 

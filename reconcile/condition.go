@@ -2,10 +2,14 @@ package reconcile
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"millrace/schema"
 )
 
 // A Condition is a trouble that the loop lives with: it is shown, tried again, and lifts by itself.
@@ -62,6 +66,30 @@ func (c *conditions) lift(name string) {
 		cond.Lifted = true
 		c.tell(cond)
 	}
+}
+
+// blind keeps a condition for each thing that cannot be seen now.
+func (c *conditions) blind(ds schema.Diagnostics) {
+	const look = "look at "
+	now := map[string]bool{}
+	for _, d := range ds {
+		name := look + d.Path
+		if now[name] = true; !c.holds(name) {
+			c.set(name, errors.New(strings.ReplaceAll(strings.TrimSpace(d.Message+"\n"+d.Hint), "\n", "; ")))
+		}
+	}
+	for _, cond := range c.list() {
+		if strings.HasPrefix(cond.Name, look) && !now[cond.Name] {
+			c.lift(cond.Name)
+		}
+	}
+}
+
+func (c *conditions) holds(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, held := c.held[name]
+	return held
 }
 
 // tell tells whoever wants to know, once; else the log.

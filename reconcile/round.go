@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"millrace/schema"
 	"millrace/workspace"
 )
 
@@ -17,11 +18,12 @@ const patience = 5
 
 // A rest is what a fixpoint left: until when the loop may sleep, and what for.
 type rest struct {
-	inFlight []Want    // requests without an applied completion
-	settling bool      // the intake or the plan's inputs are not wholly read yet
-	settles  time.Time // when a settle timer is due; zero: none
-	due      time.Time // when the earliest timer is due; zero: none
-	stop     bool      // a stop was obeyed
+	inFlight []Want             // requests without an applied completion
+	settling bool               // the intake or the plan's inputs are not wholly read yet
+	settles  time.Time          // when a settle timer is due; zero: none
+	due      time.Time          // when the earliest timer is due; zero: none
+	stop     bool               // a stop was obeyed
+	blind    schema.Diagnostics // what cannot be seen, or only late
 }
 
 // A step is one decision under the lock.
@@ -94,6 +96,7 @@ func (l *loop) round(ctx context.Context, starting bool) error {
 			err = l.look(ctx)
 		default:
 			l.calm()
+			l.conds.blind(st.rest.blind)
 			l.rest = st.rest
 			if l.Executor != nil {
 				l.Executor.Sync(st.rest.inFlight)
@@ -133,6 +136,7 @@ func (l *loop) step(ctx context.Context, br *breaker, starting bool) (step, *wor
 		}
 		st.rest.inFlight = inFlight(v)
 		st.rest.settling = settling(v)
+		st.rest.blind = v.Notices
 		return nil, nil
 	})
 	return st, rec, err

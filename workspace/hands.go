@@ -160,9 +160,12 @@ func (h *hands) view(s *State, touched []schema.Key) []Hand {
 	}
 	changed := false
 	if s.Seq != h.seq { // a commit may have dealt with what was shown: look again before showing it again
-		for name := range h.found {
+		for name, hand := range h.found {
 			h.suspects[name] = &suspect{}
 			h.candidates[name] = true
+			if hand.Was != "" && !h.candidates[hand.Was] {
+				h.candidates[hand.Was] = false // it was told with this one, which may be gone by now
+			}
 			changed = true
 		}
 		clear(h.found)
@@ -175,13 +178,17 @@ func (h *hands) view(s *State, touched []schema.Key) []Hand {
 				continue
 			}
 			hand, verdict := h.judge(s, moved, name)
-			_, was := h.found[name]
+			told, was := h.found[name]
 			switch verdict {
 			case agrees:
 				delete(h.suspects, name)
 				delete(h.found, name)
 				changed = changed || was
 				h.doubt(name)
+				if was && told.Was != "" && told.Was != name {
+					later[told.Was] = true // that it is missing was told with this one
+					h.poke()
+				}
 			case unclear:
 				if seen && h.asks(name) {
 					h.poke()

@@ -208,3 +208,37 @@ func TestHandsDoneWhileNobodyLooked(t *testing.T) {
 		return len(v.Hands) == 2 && v.Hands[0].What == HandMoved && v.Hands[1].What == HandDeleted
 	})
 }
+
+// A document that was moved and edited is told as one hand. When the file is taken away again, what is
+// left is a document that is missing.
+func TestMovedDocumentThatVanishesIsMissing(t *testing.T) {
+	x := queuedWorkspace(t, "a")
+	text := taskDoc("a") + "\nby hand\n"
+	x.remove("tasks/queue/a.md")
+	x.drop("tasks/blocked/a.md", text)
+	x.hand(HandMoved, "a", "tasks/blocked/a.md")
+	x.remove("tasks/blocked/a.md")
+	x.hand(HandDeleted, "a", "tasks/queue/a.md")
+	x.drop("tasks/blocked/a.md", text)
+	x.hand(HandMoved, "a", "tasks/blocked/a.md")
+	x.remove("tasks/blocked/a.md")
+	x.view(func(*View) *Mutation { // whatever was shown is looked at anew
+		m := &Mutation{By: "test", Why: "change"}
+		m.PutControl(&schema.Control{SchemaVersion: schema.Version, Daemon: "test"})
+		return m
+	})
+	x.hand(HandDeleted, "a", "tasks/queue/a.md")
+}
+
+// Hands are seen also while nothing has ever compiled: the lifecycle folders are then the built-in ones.
+func TestHandsAreSeenWithoutAPlan(t *testing.T) {
+	x := observe(t, ObserveOptions{Watch: true})
+	x.drop("millrace.cue", "runtime: {")
+	x.settle()
+	x.drop("intake/a.md", taskDoc("a"))
+	x.until("a", isDeclared("a"))
+	x.admitAll()
+	x.settle()
+	x.drop("tasks/queue/a.md", "by hand\n")
+	x.hand(HandEdited, "a", "tasks/queue/a.md")
+}

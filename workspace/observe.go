@@ -200,10 +200,10 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	}
 	o.git.look(busy)
 	o.git.compare(ctx, o.read)
-	o.notice()
 	if err := o.requests.refresh(ctx); err != nil {
 		return err
 	}
+	o.notice()
 	for q := range o.queries {
 		o.asked[q] = o.answer(q)
 	}
@@ -291,6 +291,7 @@ func (o *Observers) notice() {
 			o.notices = append(o.notices, d)
 		}
 	}
+	o.notices = append(o.notices, o.requests.trouble...)
 	if o.git.trouble != nil {
 		o.notices = append(o.notices, schema.Diagnostic{Severity: schema.Warning, Path: ".git", Message: o.git.trouble.Error()})
 	}

@@ -14,15 +14,15 @@ import (
 )
 
 // storedFamilies are those of the current plan's projection, for a daemon that starts while its
-// inputs do not compile.
+// inputs do not compile; while nothing has ever compiled, the embedded ones (see View.Families).
 func (o *Observers) storedFamilies() map[string]*schema.Family {
 	data, err := o.w.ReadFile(PlanFile, 64<<20)
 	if err != nil {
-		return nil
+		return builtinFamilies()
 	}
 	var plan schema.Plan
 	if json.Unmarshal(data, &plan) != nil {
-		return nil
+		return builtinFamilies()
 	}
 	return plan.Families
 }

@@ -24,6 +24,8 @@ type requests struct {
 	active map[string]string // request → run
 	lost   map[string]string // given up, of runs that go on: only what it reports after all is of interest
 	seen   map[string]*RequestSeen
+
+	trouble schema.Diagnostics // requests that could not be looked at, and are presumed alive
 }
 
 func newRequests(dir string, read func(string, int64) ([]byte, error)) *requests {
@@ -33,6 +35,7 @@ func newRequests(dir string, read func(string, int64) ([]byte, error)) *requests
 // refresh asks every active request, in the order in which the answers count.
 func (r *requests) refresh(ctx context.Context) error {
 	next := make(map[string]*RequestSeen, len(r.active)+len(r.lost))
+	r.trouble = nil
 	for id, run := range r.active {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -42,8 +45,11 @@ func (r *requests) refresh(ctx context.Context) error {
 			continue
 		}
 		seen, err := r.look(run, id)
-		if err != nil {
-			return fmt.Errorf("look at request %s: %w", id, err)
+		if err != nil { // nothing is done to what cannot be looked at, and the others go on
+			d := unreadable(RequestDir(run, id), err)
+			d.Severity = schema.Warning
+			r.trouble = append(r.trouble, d)
+			seen = &RequestSeen{Alive: true, Started: true}
 		}
 		next[id] = seen
 	}

@@ -50,9 +50,15 @@ type Workspace struct {
 }
 
 // A NoWorkspaceError says that a folder holds no workspace.
-type NoWorkspaceError struct{ Project string }
+type NoWorkspaceError struct {
+	Project string
+	Fresh   bool // the folder is there without a journal, as in a fresh clone
+}
 
 func (e *NoWorkspaceError) Error() string {
+	if e.Fresh {
+		return fmt.Sprintf("%s in %s has no journal yet, like that of a fresh clone", Folder, e.Project)
+	}
 	return fmt.Sprintf("there is no %s in %s", Folder, e.Project)
 }
 
@@ -60,14 +66,14 @@ func (e *NoWorkspaceError) Error() string {
 func Open(project string) (*Workspace, error) {
 	w, err := openDir(project, disk.OpenRoot)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &NoWorkspaceError{project}
+		return nil, &NoWorkspaceError{Project: project}
 	}
 	if err != nil {
 		return nil, err
 	}
 	firsts, err := segments(w.disk)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(firsts) == 0 {
-		return nil, errors.Join(&NoWorkspaceError{project}, w.Close())
+		return nil, errors.Join(&NoWorkspaceError{Project: project, Fresh: true}, w.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.Close())

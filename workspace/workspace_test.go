@@ -13,13 +13,13 @@ import (
 func TestOpenSaysWhenThereIsNoWorkspace(t *testing.T) {
 	project := t.TempDir()
 	none := new(NoWorkspaceError)
-	if _, err := Open(project); !errors.As(err, &none) || !strings.Contains(err.Error(), project) {
+	if _, err := Open(project); !errors.As(err, &none) || none.Fresh || !strings.Contains(err.Error(), Folder) {
 		t.Errorf("%v", err)
 	}
 	if err := os.MkdirAll(filepath.Join(project, Folder, IntakeDir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(project); !errors.As(err, &none) || !strings.Contains(err.Error(), project) {
+	if _, err := Open(project); !errors.As(err, &none) || !none.Fresh {
 		t.Errorf("a folder without journal: %v", err)
 	}
 }

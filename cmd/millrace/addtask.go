@@ -50,9 +50,7 @@ func newCmdAddTask(f *factory, runF func(*cobra.Command, *addOptions) error) *co
 	fl.StringArrayVar(&o.tags, "tag", nil, "tag (repeat for more)")
 	fl.IntVar(&o.priority, "priority", 0, "higher goes first")
 	fl.BoolVar(&o.noWait, "no-wait", false, "only write the declaration")
-	if err := cmd.RegisterFlagCompletionFunc("depends-on", f.items()); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "depends-on", f.items())
 	return leaf(cmd, o, runF, runAddTask, func(args []string) {
 		if len(args) > 0 {
 			o.file = args[0]

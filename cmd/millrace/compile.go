@@ -36,9 +36,7 @@ func newCmdCompile(f *factory) *cobra.Command {
 
 func (o *compileOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.mode, "mode", "", "mode instead of the configured one")
-	if err := cmd.RegisterFlagCompletionFunc("mode", o.f.modes); err != nil {
-		panic(err) // the flag was added a line before
-	}
+	completeBy(cmd, "mode", o.f.modes)
 }
 
 // inputs reads what a plan is made of; without a workspace it is the shipped baseline.
@@ -87,7 +85,7 @@ func (o *compileOptions) compile() (compile.Result, error) {
 func newCmdCompileValidate(f *factory, runF func(*cobra.Command, *compileOptions) error) *cobra.Command {
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "validate", Short: "does it compile? If not: where and why", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "json", "yaml", "github")
+	o.out.flag(cmd, "github")
 	o.flags(cmd)
 	return leaf(cmd, o, runF, runCompileValidate)
 }
@@ -126,7 +124,7 @@ func runCompileValidate(_ *cobra.Command, o *compileOptions) error {
 			if shown.Valid {
 				_, _ = fmt.Fprintf(o.f.io.Out, "plan %s, mode %s\n", res.Digest.Short(), shown.Mode)
 			}
-		}))
+		}, names([]schema.Digest{res.Digest}, func(d schema.Digest) string { return string(d) })...))
 	}
 	if err == nil && !shown.Valid {
 		return silent(exitInvalid)
@@ -138,9 +136,10 @@ func newCmdCompileShow(f *factory, runF func(*cobra.Command, *compileOptions) er
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "show", Short: "what runs each node, and where each value came from", Args: cobra.NoArgs,
 		Long: "Show each node of the plan with the runner, model and limits it is bound to; -o wide says where each came\nfrom, -o json is the whole frozen plan."}
-	o.out.flag(cmd, "text", "wide", "json", "yaml")
+	o.out.flag(cmd)
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.plane, "plane", "", "only this plane")
+	completeBy(cmd, "plane", o.f.words(planes))
 	return leaf(cmd, o, runF, runCompileShow)
 }
 
@@ -156,18 +155,20 @@ func runCompileShow(_ *cobra.Command, o *compileOptions) error {
 	if o.plane != "" && p.Graphs[o.plane] == nil {
 		return usage("it has: "+strings.Join(p.PlaneOrder, ", "), "mode %s has no plane %q", p.Mode, o.plane)
 	}
-	return o.f.io.Print(o.out.Value, term.Report{Data: p, Text: func(wide bool) {
-		t := term.NewTable("PLANE", "NODE", "RUNNER", "MODEL", "THINKING", "TIMEOUT", "STALL", "+FROM", "ENTRYPOINT")
-		for _, plane := range p.PlaneOrder {
-			g := p.Graphs[plane]
-			if g == nil || o.plane != "" && plane != o.plane {
-				continue
-			}
-			for _, name := range slices.Sorted(maps.Keys(g.Nodes)) {
-				n := g.Nodes[name]
-				t.Row(plane, term.Cell{Text: name, Style: term.Bold}, n.Runner, n.Model, n.Thinking, n.Timeout, n.Stall, provenance(n.From), n.Entrypoint)
-			}
+	var nodes []string
+	t := term.NewTable("PLANE", "NODE", "RUNNER", "MODEL", "THINKING", "TIMEOUT", "STALL", "+FROM", "ENTRYPOINT")
+	for _, plane := range p.PlaneOrder {
+		g := p.Graphs[plane]
+		if g == nil || o.plane != "" && plane != o.plane {
+			continue
 		}
+		for _, name := range slices.Sorted(maps.Keys(g.Nodes)) {
+			n := g.Nodes[name]
+			nodes = append(nodes, plane+"/"+name)
+			t.Row(plane, term.Cell{Text: name, Style: term.Bold}, n.Runner, n.Model, n.Thinking, n.Timeout, n.Stall, provenance(n.From), n.Entrypoint)
+		}
+	}
+	return o.f.io.Print(o.out.Value, term.Report{Data: p, Names: nodes, Text: func(wide bool) {
 		t.Print(o.f.io, wide)
 		o.f.say("plan %s, mode %s", res.Digest.Short(), p.Mode)
 		for _, d := range res.Diags {
@@ -190,6 +191,7 @@ func newCmdCompileGraph(f *factory, runF func(*cobra.Command, *compileOptions) e
 		Example: "  millrace compile graph --format mermaid --output graph.md\n  millrace compile graph --format dot | dot -Tsvg > graph.svg"}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.plane, "plane", "", "only this plane")
+	completeBy(cmd, "plane", o.f.words(planes))
 	o.format = term.Choice{Value: "text", Allowed: compile.Formats}
 	cmd.Flags().VarP(&o.format, "format", "o", "how to draw it")
 	complete(cmd, "format", compile.Formats)
@@ -227,7 +229,7 @@ func newCmdPlanDiff(f *factory, runF func(*cobra.Command, *compileOptions) error
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "diff [A] [B]", Short: "what differs between two plans", Args: cobra.MaximumNArgs(2),
 		Long: "What differs between two plans, named by the beginning of their ids. Without B: what the files compile to\nnow; without A: the current plan. Exit code 1 when they differ."}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runPlanDiff, func(args []string) { o.names = args })
 }
 
@@ -268,11 +270,20 @@ func runPlanDiff(_ *cobra.Command, o *compileOptions) error {
 			style := pick2(strings.HasPrefix(strings.TrimSpace(l), "-"), term.Red, pick2(strings.HasPrefix(strings.TrimSpace(l), "+"), term.Green, term.Plain))
 			_, _ = fmt.Fprintln(o.f.io.Out, o.f.io.Paint(style, l))
 		}
-	}))
+	}, names(lines, what)...))
 	if err == nil && len(lines) > 0 {
 		return silent(exitDiffers)
 	}
 	return err
+}
+
+// what is the place in a plan that a line of a difference tells of: "~ graphs.x.nodes.y: a → b".
+func what(line string) string {
+	fields := strings.Fields(line)
+	if len(fields) < 2 {
+		return line
+	}
+	return strings.TrimSuffix(fields[1], ":")
 }
 
 // planNamed finds an archived plan by the beginning of its id, or "current".

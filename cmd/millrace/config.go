@@ -59,7 +59,7 @@ func runModesList(_ *cobra.Command, o *compileOptions) error {
 func newCmdModesShow(f *factory, runF func(*cobra.Command, *compileOptions) error) *cobra.Command {
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "show MODE", Short: "one mode", Args: cobra.ExactArgs(1), ValidArgsFunction: f.modes}
-	o.out.flag(cmd, "text", "json", "yaml", "name")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runModesShow, func(args []string) { o.names = args })
 }
 
@@ -101,7 +101,8 @@ func newCmdConfig(f *factory) *cobra.Command {
 func newCmdConfigShow(f *factory, runF func(*cobra.Command, *compileOptions) error) *cobra.Command {
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "show", Short: "every setting as it is, defaults filled in", Args: cobra.NoArgs}
-	o.out.flag(cmd, "yaml", "json", "text")
+	o.out.flag(cmd)
+	o.out.Value = "yaml"
 	return leaf(cmd, o, runF, runConfigShow)
 }
 
@@ -129,17 +130,17 @@ func runConfigShow(_ *cobra.Command, o *compileOptions) error {
 	if diags.HasErrors() {
 		return diags
 	}
-	if o.out.Value == "text" {
+	if o.out.Value == "text" || o.out.Value == "wide" {
 		o.out.Value = "yaml"
 	}
 	o.f.say("%s", orElse(name, "no configuration file: all defaults"))
-	return o.f.io.Print(o.out.Value, reportOf(c, nil))
+	return o.f.io.Print(o.out.Value, reportOf(c, nil, orElse(name, workspace.ConfigNames[0])))
 }
 
 func newCmdConfigValidate(f *factory, runF func(*cobra.Command, *compileOptions) error) *cobra.Command {
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "validate", Short: "is the configuration valid?", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runConfigValidate)
 }
 
@@ -159,7 +160,7 @@ func runConfigValidate(_ *cobra.Command, o *compileOptions) error {
 		if shown.Valid {
 			o.f.say("%s: valid", orElse(name, "no configuration file, all defaults"))
 		}
-	}))
+	}, orElse(name, workspace.ConfigNames[0])))
 	if err == nil && !shown.Valid {
 		return silent(exitInvalid)
 	}

@@ -60,6 +60,7 @@ func newCmdResume(f *factory, runF func(*cobra.Command, *controlOptions) error) 
 	cmd := &cobra.Command{Use: "resume", Short: "end the operator's pause, or give a stalled runner another try", Args: cobra.NoArgs}
 	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for the audit trail")
 	cmd.Flags().StringVar(&o.runner, "runner", "", "resume this runner and leave pauses alone")
+	completeBy(cmd, "runner", f.words(runners))
 	return leaf(cmd, o, runF, runResume)
 }
 
@@ -247,7 +248,7 @@ type lockOptions struct {
 func newCmdLockStatus(f *factory, runF func(*cobra.Command, *lockOptions) error) *cobra.Command {
 	o := &lockOptions{f: f}
 	cmd := &cobra.Command{Use: "status", Short: "the daemon and whoever commits right now", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runLockStatus)
 }
 
@@ -277,5 +278,5 @@ func runLockStatus(_ *cobra.Command, o *lockOptions) error {
 			_, _ = fmt.Fprintln(out, "lock         free")
 		}
 		o.f.say("the kernel frees a lock when its process ends: nothing here needs clearing (%s)", filepath.Join(workspace.Folder, workspace.StateDir))
-	}))
+	}, pick2(held, []string{info.Instance}, nil)...))
 }

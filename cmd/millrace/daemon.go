@@ -63,8 +63,9 @@ func newCmdRunDaemon(f *factory, runF func(*cobra.Command, *daemonOptions) error
 	choice(cmd, &o.monitor, "monitor", "print events as they happen", "none", "basic", "json")
 	cmd.Flags().StringVar(&o.monitorLog, "monitor-log", "", "file for the monitor instead of stdout; appended to")
 	cmd.Flags().BoolVar(&o.singleHost, "single-host", false, "no other host uses this folder: needed on NFS and the like")
-	if err := errors.Join(cmd.RegisterFlagCompletionFunc("mode", f.modes), cmd.MarkFlagFilename("config", "cue", "yaml", "json", "toml")); err != nil {
-		panic(err) // the flags were added above
+	completeBy(cmd, "mode", f.modes)
+	if err := cmd.MarkFlagFilename("config", "cue", "yaml", "json", "toml"); err != nil {
+		panic(err) // the flag was added above
 	}
 	return leaf(cmd, o, runF, runDaemon)
 }
@@ -95,6 +96,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, obs.Close()) }()
 	seen := &witness{Observers: obs}
+	seen.level.Set(slog.LevelWarn)
 	shown, err := o.watch(cmd.Context(), w, seen)
 	if err != nil {
 		return err
@@ -105,7 +107,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
 		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) error { return runner.Start(binary, dir, args...) }},
-		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: &seen.level})),
 		Notice:      (&board{o: o, w: w}).notice,
 	})
 	return o.ended(w, rep, errors.Join(err, shown()))
@@ -264,6 +266,7 @@ type witness struct {
 	rejected chan schema.Diagnostic // nil: nobody asks
 	fresh    bool                   // the next view is the first since a look at the world
 	told     map[schema.Diagnostic]bool
+	level    slog.LevelVar // of the log: runtime.log_level
 }
 
 // Refresh looks at the world.
@@ -275,6 +278,10 @@ func (s *witness) Refresh(ctx context.Context) error {
 // View shows what was seen.
 func (s *witness) View(state *workspace.State) *workspace.View {
 	v := s.Observers.View(state)
+	var level slog.Level
+	if v.Config != nil && level.UnmarshalText([]byte(v.Config.Runtime.LogLevel)) == nil {
+		s.level.Set(level)
+	}
 	if s.rejected == nil || !s.fresh {
 		return v
 	}

@@ -24,7 +24,7 @@ type description struct {
 	Item      itemShape        `json:"item"`
 	Obstacles []schema.Waiting `json:"obstacles,omitempty"` // all of them, the first is item.waiting
 
-	Declaration *noteShape   `json:"declaration,omitempty"`  // how its declaration and the item differ
+	Declaration *keptShape   `json:"declaration,omitempty"`  // how its declaration and the item differ
 	CommittedBy string       `json:"committed_by,omitempty"` // who committed the declaration as it is
 	Needs       []related    `json:"needs,omitempty"`
 	NeededBy    []related    `json:"needed_by,omitempty"`
@@ -44,7 +44,7 @@ func newCmdDescribe(f *factory, runF func(*cobra.Command, *describeOptions) erro
 		ValidArgsFunction: f.items(),
 	}
 	o.out.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runDescribe, func(args []string) { o.id = args[0] })
 }
 

@@ -35,9 +35,16 @@ type diffOptions struct {
 // diffShape is what reconciling the declarations would do.
 type diffShape struct {
 	Changes  []changeShape      `json:"changes"`
-	Kept     []noteShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
+	Kept     []keptShape        `json:"kept"` // what differs and stays as it is: holds, edits that wait, what a command ended
 	Held     []schema.Key       `json:"held"` // older than the workspace
 	Rejected schema.Diagnostics `json:"rejected"`
+}
+
+func (c changeShape) name() string {
+	if c.Item.ID == "" {
+		return c.Path
+	}
+	return c.Item.String()
 }
 
 type changeShape struct {
@@ -59,7 +66,7 @@ func newCmdDiff(f *factory, runF func(*cobra.Command, *diffOptions) error) *cobr
 			"Exit code 0: nothing; 1: something; 3: some declarations are invalid.",
 		Example: "  millrace diff\n  millrace diff --ref origin/main -o markdown",
 	}
-	o.out.flag(cmd, "text", "wide", "json", "yaml", "markdown")
+	o.out.flag(cmd, "markdown")
 	cmd.Flags().StringVar(&o.ref, "ref", "", "take declarations and workflow files as of this git revision")
 	return leaf(cmd, o, runF, runDiff)
 }
@@ -92,14 +99,14 @@ func runDiff(cmd *cobra.Command, o *diffOptions) error {
 	if o.out.Value == "markdown" {
 		_, err = io.WriteString(o.f.io.Out, d.markdown())
 	} else {
-		err = o.f.io.Print(o.out.Value, term.Report{Data: d, Text: func(wide bool) { d.print(o.f, wide) }})
+		err = o.f.io.Print(o.out.Value, term.Report{Data: d, Names: names(d.Changes, changeShape.name), Text: func(wide bool) { d.print(o.f, wide) }})
 	}
 	switch {
 	case err != nil:
 		return err
 	case len(d.Rejected) > 0:
 		return silent(exitInvalid)
-	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n noteShape) bool { return n.Action == string(intake.Hold) }):
+	case len(d.Changes) > 0, slices.ContainsFunc(d.Kept, func(n keptShape) bool { return n.Action == string(intake.Hold) }):
 		return silent(exitDiffers)
 	}
 	return nil

@@ -74,6 +74,29 @@ func TestDocsGeneratedParts(t *testing.T) {
 	}
 }
 
+// TestDocsShapes: what a field's type is called is described on one of the two pages.
+func TestDocsShapes(t *testing.T) {
+	named, described := map[string]string{}, map[string]bool{"JSON": true}
+	for _, name := range []string{"docs/json-output.md", "docs/file-formats.md"} {
+		text := pages(t)[name]
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+			described[m[1]] = true
+		}
+		for _, part := range marked.FindAllString(text, -1) {
+			for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\| .*\\|$").FindAllStringSubmatch(part, -1) {
+				for _, word := range regexp.MustCompile(`\b[A-Z]\w+`).FindAllString(m[2], -1) {
+					named[word] = name + ": " + m[1]
+				}
+			}
+		}
+	}
+	for shape, where := range named {
+		if !described[shape] {
+			t.Errorf("%s is a %s, which is described nowhere", where, shape)
+		}
+	}
+}
+
 // sources are the packages whose types the documentation shows.
 type sources struct {
 	t     *testing.T

@@ -39,7 +39,7 @@ type checkup struct {
 func newCmdDoctor(f *factory, runF func(*cobra.Command, *careOptions) error) *cobra.Command {
 	o := &careOptions{f: f}
 	cmd := &cobra.Command{Use: "doctor", Short: "is everything in order? With the repair of what is not", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "first write state files anew that are not what the journal says")
 	return leaf(cmd, o, runF, runDoctor)
 }
@@ -61,7 +61,7 @@ func runDoctor(cmd *cobra.Command, o *careOptions) error {
 		d.add("workspace", "ok", w.Dir, "")
 		d.workspace(w)
 	}
-	err = o.f.io.Print(o.out.Value, reportOf(d.found, func() { d.print(o.f.io) }))
+	err = o.f.io.Print(o.out.Value, reportOf(d.found, func() { d.print(o.f.io) }, names(d.found, func(c checkup) string { return c.Name })...))
 	if err != nil {
 		return err
 	}
@@ -196,6 +196,9 @@ func (d *doctor) declarations(v *workspace.View) {
 	for _, g := range wrong[:min(len(wrong), shownAtMost)] {
 		d.add("declarations", "warning", g.Place()+": "+because(g.Subject, g.Message), orElse(g.Hint, "'millrace intake ls' shows all declarations"))
 	}
+	for _, n := range v.Notices[:min(len(v.Notices), shownAtMost)] {
+		d.add("unseen", "warning", n.Path+": "+n.Message, n.Hint)
+	}
 	if n := len(v.Hold); n > 0 {
 		d.add("held", "warning", fmt.Sprintf("%d declarations older than the workspace", n), "millrace queue admit --all, or with --done")
 	}
@@ -275,7 +278,7 @@ func (d *doctor) queue(v *workspace.View) {
 func newCmdVerify(f *factory, runF func(*cobra.Command, *careOptions) error) *cobra.Command {
 	o := &careOptions{f: f}
 	cmd := &cobra.Command{Use: "verify", Short: "prove the journal: hash chain, invariants, digests of evidence", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runVerify)
 }
 
@@ -298,7 +301,7 @@ func runVerify(cmd *cobra.Command, o *careOptions) error {
 		if len(findings) == 0 {
 			o.f.say("verified: the chain is whole, the laws hold, folders equal the journal")
 		}
-	}))
+	}, names(findings, func(x workspace.Finding) string { return orElse(x.Path, x.Law) })...))
 	if err == nil && len(findings) > 0 {
 		return silent(exitDiffers)
 	}
@@ -321,7 +324,7 @@ var version = "dev"
 func newCmdVersion(f *factory, runF func(*cobra.Command, *careOptions) error) *cobra.Command {
 	o := &careOptions{f: f}
 	cmd := &cobra.Command{Use: "version", Short: "which millrace this is", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runVersion)
 }
 
@@ -343,5 +346,5 @@ func runVersion(_ *cobra.Command, o *careOptions) error {
 			commit = ", commit " + shown.Commit[:min(12, len(shown.Commit))] + pick2(shown.Dirty, " (modified)", "")
 		}
 		_, _ = fmt.Fprintf(o.f.io.Out, "millrace %s%s, schema %d, %s %s\n", shown.Version, commit, shown.Schema, shown.Go, shown.System)
-	}))
+	}, shown.Version))
 }

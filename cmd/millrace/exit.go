@@ -40,7 +40,7 @@ var exitCodes = []struct {
 	{exitInvalid, "an input is invalid: a declaration, a document, the configuration, a workflow file"},
 	{exitNoWorkspace, "there is no workspace here"},
 	{exitRefused, "the state of things forbids it: active, not blocked, not an operator, changed meanwhile"},
-	{exitLocked, "another daemon runs this workspace"},
+	{exitLocked, "another daemon runs this workspace, or another process holds its lock"},
 	{exitInternal, "reading or writing failed, or Millrace is at fault"},
 	{exitInterrupted, "interrupted"},
 }
@@ -90,6 +90,10 @@ func exitCode(err error) (code int, hint string) {
 		return exitNoWorkspace, "'millrace init' makes a workspace there; -C PATH names a project elsewhere"
 	case errors.As(err, &running):
 		return exitLocked, "'millrace stop' ends it; 'millrace lock status' says who it is"
+	case errors.As(err, new(*workspace.LockedError)):
+		return exitLocked, "try again; 'millrace lock status' says who it is"
+	case errors.As(err, new(*workspace.SharedDiskError)):
+		return exitRefused, "--single-host is your word that only this host uses it"
 	case errors.Is(err, workspace.ErrMoved):
 		return exitRefused, "something else changed it meanwhile; try again"
 	case errors.Is(err, fs.ErrPermission):

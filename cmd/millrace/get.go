@@ -76,11 +76,7 @@ func (f *factory) families(cmd *cobra.Command, args []string, prefix string) ([]
 	if len(args) > 0 {
 		return f.items()(cmd, args, prefix)
 	}
-	_, v, err := f.state()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return slices.Sorted(maps.Keys(v.Families())), cobra.ShellCompDirectiveNoFileComp
+	return f.words(families)(cmd, args, prefix)
 }
 
 // printItems is how items are listed, everywhere.

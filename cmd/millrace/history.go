@@ -37,14 +37,12 @@ func newCmdHistory(f *factory, runF func(*cobra.Command, *historyOptions) error)
 		Use: "history", Short: "the journal: what happened, who did it and why", Args: cobra.NoArgs,
 		Example: "  millrace history --item add-json-flag\n  millrace history --since 2h -o json",
 	}
-	o.out.flag(cmd, "text", "wide", "json", "yaml")
+	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.id, "item", "", "only what concerns this item")
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	cmd.Flags().StringVar(&o.since, "since", "", "only what is younger: a duration (2h) or a time (2026-11-22T08:00:00Z)")
 	cmd.Flags().IntVarP(&o.limit, "limit", "n", 0, "only the last N events (0: all)")
-	if err := cmd.RegisterFlagCompletionFunc("item", f.items()); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "item", f.items())
 	return leaf(cmd, o, runF, runHistory)
 }
 
@@ -80,7 +78,8 @@ func runHistory(_ *cobra.Command, o *historyOptions) error {
 	if o.limit > 0 && len(events) > o.limit {
 		events = events[len(events)-o.limit:]
 	}
-	return o.f.io.Print(o.out.Value, term.Report{Data: events, Text: func(wide bool) {
+	seqs := names(events, func(e eventShape) string { return fmt.Sprint(e.Seq) })
+	return o.f.io.Print(o.out.Value, term.Report{Data: events, Names: seqs, Text: func(wide bool) {
 		eventTable(events, o.f.io).Print(o.f.io, wide)
 	}})
 }
@@ -149,9 +148,7 @@ func newCmdRunsLs(f *factory, runF func(*cobra.Command, *runsOptions) error) *co
 	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.item, "item", "", "only runs of this item")
 	cmd.Flags().IntVarP(&o.limit, "limit", "n", 20, "at most N (0: all)")
-	if err := cmd.RegisterFlagCompletionFunc("item", f.items()); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "item", f.items())
 	return leaf(cmd, o, runF, runRunsLs)
 }
 
@@ -205,7 +202,7 @@ func newCmdRunsShow(f *factory, runF func(*cobra.Command, *runsOptions) error) *
 	o := &runsOptions{f: f}
 	cmd := &cobra.Command{Use: "show RUN", Short: "one run: its stages, their outcomes, where their files lie", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: f.runs}
-	o.out.flag(cmd, "text", "wide", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runRunsShow, func(args []string) { o.run = args[0] })
 }
 
@@ -219,7 +216,7 @@ func runRunsShow(_ *cobra.Command, o *runsOptions) error {
 		return err
 	}
 	s := runOf(v, r, o.f.io.Now())
-	return o.f.io.Print(o.out.Value, term.Report{Data: s, Text: func(wide bool) {
+	return o.f.io.Print(o.out.Value, term.Report{Data: s, Names: []string{r.ID}, Text: func(wide bool) {
 		var f term.Fields
 		f.Add("Run", o.f.io.Paint(term.Bold, r.ID))
 		f.Addf("Item", "%s (generation %d)", r.Item, r.Generation)
@@ -267,7 +264,7 @@ func outcomeCell(s schema.Step) term.Cell {
 	case schema.ClassBlocked, schema.ClassRecoverable:
 		style = term.Red
 	}
-	return term.Cell{Text: s.Outcome, Style: style}
+	return term.Cell{Text: orElse(s.Outcome, s.Failure), Style: style}
 }
 
 func elapsed(s schema.Step) string {

@@ -40,12 +40,10 @@ func newCmdInit(f *factory, runF func(*cobra.Command, *initOptions) error) *cobr
 			"again; what is missing is added, nothing is overwritten. --demo makes a small project as well, whose\n" +
 			"tasks are done by a bundled program that is no model.",
 	}
-	o.out.flag(cmd, "text", "json", "yaml")
+	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.mode, "mode", "", "default mode of a new configuration")
 	cmd.Flags().BoolVar(&o.demo, "demo", false, "make the demo project (in an empty folder)")
-	if err := cmd.RegisterFlagCompletionFunc("mode", f.modes); err != nil {
-		panic(err) // the flag was added above
-	}
+	completeBy(cmd, "mode", f.modes)
 	return leaf(cmd, o, runF, runInit)
 }
 
@@ -118,11 +116,11 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 			o.f.say("kept %d files that differ from the shipped ones", n)
 		}
 		if n := len(rep.Held); n > 0 {
-			o.f.say("held %d declarations that git tracks already; 'millrace queue admit --all' runs them, --done records them as done", n)
+			o.f.say("held %s that git tracks already; 'millrace queue admit --all' runs them, --done records them as done", some(n, "declaration"))
 		}
 		o.f.say("\nnext: drop a task into %s/%s/tasks/, then 'millrace run daemon --monitor basic'", workspace.Folder, workspace.IntakeDir)
 		o.f.say("      ('millrace doctor' says whether the agent of its stages is ready)")
-	}))
+	}, shown.Workspace))
 }
 
 // demoProject writes the demo's own files and commits them, as a project that Millrace comes to later

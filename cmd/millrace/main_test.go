@@ -5,11 +5,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"millrace/cmd/millrace/term"
 )
 
 func TestMain(m *testing.M) {
@@ -27,8 +30,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GIT_CEILING_DIRECTORIES", env.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "until": until},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"exits": exits, "until": until, "everywhere": everywhere},
 	})
+}
+
+// everywhere COMMAND… runs a command once for each format, under both names of the option.
+func everywhere(ts *testscript.TestScript, neg bool, args []string) {
+	for _, format := range term.Formats {
+		ts.Check(ts.Exec("millrace", append(slices.Clone(args), "-o", format)...))
+		ts.Check(ts.Exec("millrace", append(slices.Clone(args), "--format", format)...))
+	}
 }
 
 // until PATTERN COMMAND… runs a command again and again until its output matches.

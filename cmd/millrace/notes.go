@@ -9,8 +9,8 @@ import (
 	"millrace/workspace"
 )
 
-// noteShape is what the declaration table says of a key that it leaves as it is.
-type noteShape struct {
+// keptShape is what the declaration table says of a key that it leaves as it is.
+type keptShape struct {
 	Action      string             `json:"action"` // hold, outdated, keep, stay, reject
 	Item        schema.Key         `json:"item"`
 	Path        string             `json:"path,omitempty"` // of the declaration, also of one that is gone
@@ -20,8 +20,8 @@ type noteShape struct {
 }
 
 // notes are what the table says without changing anything, of every key or of some.
-func notes(v *workspace.View, want func(intake.Action) bool) []noteShape {
-	all := []noteShape{}
+func notes(v *workspace.View, want func(intake.Action) bool) []keptShape {
+	all := []keptShape{}
 	for a := range intake.Walk(v) {
 		if !a.Do.Changes() && want(a) {
 			all = append(all, noteOf(v, a))
@@ -30,8 +30,8 @@ func notes(v *workspace.View, want func(intake.Action) bool) []noteShape {
 	return all
 }
 
-func noteOf(v *workspace.View, a intake.Action) noteShape {
-	n := noteShape{Action: string(a.Do), Item: a.Key, Why: a.Why}
+func noteOf(v *workspace.View, a intake.Action) keptShape {
+	n := keptShape{Action: string(a.Do), Item: a.Key, Why: a.Why}
 	if !a.Until.IsZero() {
 		n.Until = &a.Until
 	}
@@ -51,7 +51,7 @@ func noteOf(v *workspace.View, a intake.Action) noteShape {
 }
 
 // note is what the table says of one item, nil when it agrees with its declaration.
-func note(v *workspace.View, k schema.Key) *noteShape {
+func note(v *workspace.View, k schema.Key) *keptShape {
 	a := intake.Decide(v, k)
 	if a.Do == intake.Nothing {
 		return nil
@@ -62,7 +62,7 @@ func note(v *workspace.View, k schema.Key) *noteShape {
 
 // standing are the notes of items that wait for something to happen to their declarations: prunes that
 // are held, edits that wait, declarations that broke.
-func standing(v *workspace.View) []noteShape {
+func standing(v *workspace.View) []keptShape {
 	return notes(v, func(a intake.Action) bool {
 		return (a.Do == intake.Hold || a.Do == intake.Keep) && v.Items[a.Key] != nil
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,16 +11,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"millrace/cmd/millrace/term"
+	"millrace/workspace"
 )
 
 // output is the option -o of commands that list or show something.
 type output struct{ term.Choice }
 
-// flag adds -o, --output and its other name --format. The first format is the default.
-func (o *output) flag(cmd *cobra.Command, formats ...string) {
-	if len(formats) == 0 {
-		formats = term.Formats
-	}
+// flag adds -o, --output and its other name --format: the formats that every command knows, of which
+// text is the default, and those that only this one has.
+func (o *output) flag(cmd *cobra.Command, more ...string) {
+	formats := slices.Concat(term.Formats, more)
 	o.Choice = term.Choice{Value: formats[0], Allowed: formats}
 	cmd.Flags().VarP(&o.Choice, "output", "o", "how to print it")
 	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -39,9 +40,42 @@ func choice(cmd *cobra.Command, c *term.Choice, name, help string, allowed ...st
 }
 
 func complete(cmd *cobra.Command, flag string, words []string) {
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(fmt.Sprintf("complete --%s: %v", flag, err)) // the flag was added a line before
+	completeBy(cmd, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeBy says how a flag that was added before is completed.
+func completeBy(cmd *cobra.Command, flag string, by cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, by); err != nil {
+		panic(fmt.Sprintf("complete --%s: %v", flag, err))
 	}
+}
+
+// words completes from what the workspace has now.
+func (f *factory) words(of func(*workspace.View) []string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		_, v, err := f.state()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return of(v), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func families(v *workspace.View) []string { return slices.Sorted(maps.Keys(v.Families())) }
+
+func runners(v *workspace.View) []string { return slices.Sorted(maps.Keys(v.Control.Runners)) }
+
+func planes(v *workspace.View) []string {
+	if p := v.CurrentPlan(); p != nil {
+		return p.PlaneOrder
+	}
+	return nil
+}
+
+// ambiguous adds the flag that says which family is meant.
+func (f *factory) ambiguous(cmd *cobra.Command, to *string, flag string) {
+	cmd.Flags().StringVar(to, flag, "", "family, where an id is used by several")
+	completeBy(cmd, flag, f.words(families))
 }
 
 // reason is the option --reason: every act of an operator says why, for the audit trail.
@@ -107,9 +141,22 @@ func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// reportOf is a report without names.
-func reportOf(data any, text func()) term.Report {
-	return term.Report{Data: data, Text: func(bool) { text() }}
+// reportOf is a report whose text has one width.
+func reportOf(data any, text func(), names ...string) term.Report {
+	return term.Report{Data: data, Text: func(bool) { text() }, Names: names}
+}
+
+// names are what -o name prints of things in the order in which they are shown, each once.
+func names[T any](all []T, name func(T) string) []string {
+	var out []string
+	seen := map[string]bool{"": true}
+	for _, x := range all {
+		if n := name(x); !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func marshalLine(v any) ([]byte, error) {

@@ -31,6 +31,7 @@ func newCmdQueueLs(f *factory, runF func(*cobra.Command, *queueOptions) error) *
 	cmd := &cobra.Command{Use: "ls", Short: "items that are not ended, in the order in which they move", Args: cobra.NoArgs}
 	o.out.flag(cmd)
 	cmd.Flags().StringVar(&o.family, "family", "", "only this family")
+	completeBy(cmd, "family", f.words(families))
 	choice(cmd, &o.state, "state", "only this state", stateOrder...)
 	cmd.Flags().BoolVarP(&o.all, "all", "a", false, "ended items too")
 	return leaf(cmd, o, runF, runQueueLs)
@@ -61,8 +62,8 @@ func runQueueLs(_ *cobra.Command, o *queueOptions) error {
 func newCmdQueueShow(f *factory, runF func(*cobra.Command, *queueOptions) error) *cobra.Command {
 	o := &queueOptions{f: f}
 	cmd := &cobra.Command{Use: "show ID", Short: "an item's document as it was admitted", Args: cobra.ExactArgs(1), ValidArgsFunction: f.items()}
-	o.out.flag(cmd, "text", "json", "yaml", "name")
-	cmd.Flags().StringVar(&o.family, "kind", "", "family, where an id is used by several")
+	o.out.flag(cmd)
+	f.ambiguous(cmd, &o.family, "kind")
 	return leaf(cmd, o, runF, runQueueShow, func(args []string) { o.id = args[0] })
 }
 
@@ -109,41 +110,25 @@ func newCmdQueueCancel(f *factory, runF func(*cobra.Command, *interveneOptions) 
 		ValidArgsFunction: f.items(schema.StateQueue, schema.StateBlocked, schema.StateActive),
 	}
 	o.reason.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	cmd.Flags().BoolVar(&o.now, "now", false, "end the stage of an active item as well")
 	return leaf(cmd, o, runF, runQueueCancel, func(args []string) { o.ids = args })
 }
 
 func runQueueCancel(cmd *cobra.Command, o *interveneOptions) error {
-	w, err := o.begin(cmd)
-	if err != nil {
-		return err
-	}
-	var did []string
-	_, err = o.f.change(cmd, w, o.reason.text, func(v *workspace.View, m *workspace.Mutation) error {
-		did = did[:0]
-		for _, id := range o.ids {
-			it, err := find(v.State, id, o.kind)
-			if err != nil {
-				return err
-			}
-			it = it.Clone()
-			switch {
-			case schema.Ended(it.State):
-				return refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
-			case it.State != schema.StateActive:
-				m.CancelItem(v, it, "command", o.reason.text)
-				did = append(did, fmt.Sprintf("%s is cancelled", it.Key()))
-			case !o.now:
-				return refused("--now ends its stage too; its agent is told to stop", "%s is active", it.Key())
-			default:
-				o.wantEnd(v, m, it)
-				did = append(did, fmt.Sprintf("%s is cancelled as soon as its stage has ended", it.Key()))
-			}
+	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
+		switch {
+		case schema.Ended(it.State):
+			return "", refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
+		case it.State != schema.StateActive:
+			m.CancelItem(v, it, "command", o.reason.text)
+			return "is cancelled", nil
+		case !o.now:
+			return "", refused("--now ends its stage too; its agent is told to stop", "%s is active", it.Key())
 		}
-		return nil
+		o.wantEnd(v, m, it)
+		return "is cancelled as soon as its stage has ended", nil
 	})
-	return o.told(w, did, err)
 }
 
 // wantEnd asks for the end of an active item; the controllers tell its agent and take the item out
@@ -154,18 +139,40 @@ func (o *interveneOptions) wantEnd(v *workspace.View, m *workspace.Mutation, it 
 	m.Tell(workspace.Event{Type: workspace.EvCancelWanted, Item: it.Key(), Run: it.Run, To: schema.StateCancelled, Message: o.reason.text})
 }
 
-func (o *interveneOptions) begin(cmd *cobra.Command) (*workspace.Workspace, error) {
+// each does one thing to every item that is named, all in one mutation or none; act is given a clone and
+// says what became of it. Then people are told, and who will act on it.
+func (o *interveneOptions) each(cmd *cobra.Command, act func(*workspace.View, *workspace.Mutation, *schema.Item) (string, error)) error {
 	if err := o.f.operator(cmd); err != nil {
-		return nil, err
+		return err
 	}
 	if err := o.reason.check(cmd); err != nil {
-		return nil, err
+		return err
 	}
-	return o.f.open()
-}
-
-// told says what was changed, and who will act on it.
-func (o *interveneOptions) told(w *workspace.Workspace, did []string, err error) error {
+	w, err := o.f.open()
+	if err != nil {
+		return err
+	}
+	var did []string
+	_, err = o.f.change(cmd, w, o.reason.text, func(v *workspace.View, m *workspace.Mutation) error {
+		did = did[:0]
+		seen := map[schema.Key]bool{}
+		for _, id := range o.ids {
+			it, err := find(v.State, id, o.kind)
+			if err != nil {
+				return err
+			}
+			if seen[it.Key()] {
+				continue // named twice
+			}
+			seen[it.Key()] = true
+			what, err := act(v, m, it.Clone())
+			if err != nil {
+				return err
+			}
+			did = append(did, it.Key().String()+" "+what)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -185,35 +192,20 @@ func newCmdQueueRetry(f *factory, runF func(*cobra.Command, *interveneOptions) e
 		ValidArgsFunction: f.items(schema.StateBlocked),
 	}
 	o.reason.flag(cmd)
-	cmd.Flags().StringVar(&o.kind, "family", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "family")
 	cmd.Flags().StringVar(&o.root, "root-spec-id", "", "refuse items of another lineage")
 	cmd.Flags().BoolVar(&o.force, "force", false, "retry what is not safe to repeat, or was retried often")
 	return leaf(cmd, o, runF, runQueueRetry, func(args []string) { o.ids = args })
 }
 
 func runQueueRetry(cmd *cobra.Command, o *interveneOptions) error {
-	w, err := o.begin(cmd)
-	if err != nil {
-		return err
-	}
-	var did []string
-	_, err = o.f.change(cmd, w, o.reason.text, func(v *workspace.View, m *workspace.Mutation) error {
-		did = did[:0]
-		for _, id := range o.ids {
-			it, err := find(v.State, id, o.kind)
-			if err != nil {
-				return err
-			}
-			if err := o.retryable(v, it); err != nil {
-				return err
-			}
-			it = it.Clone()
-			m.Requeue(v, it, schema.Note{By: "command", What: noteRetried, Why: o.reason.text}, true)
-			did = append(did, fmt.Sprintf("%s is queued again", it.Key()))
+	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
+		if err := o.retryable(v, it); err != nil {
+			return "", err
 		}
-		return nil
+		m.Requeue(v, it, schema.Note{By: "command", What: noteRetried, Why: o.reason.text}, true)
+		return "is queued again", nil
 	})
-	return o.told(w, did, err)
 }
 
 const noteRetried = "retried"

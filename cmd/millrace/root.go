@@ -13,7 +13,11 @@ func newCmdRoot(f *factory) *cobra.Command {
 			"millrace-agents/intake/, and it is validated, admitted, built, checked, updated and done,\n" +
 			"under one frozen plan, one audited change at a time.\n\n" +
 			"Start with 'millrace init', then 'millrace run daemon'; 'millrace why' says what it waits for.",
-		Version:       version,
+		Version: version,
+		Example: "  millrace init --mode standard\n" +
+			"  millrace add-task --title 'Add a --json flag' --acceptance '`status --json` prints one object'\n" +
+			"  millrace run daemon --monitor basic\n" +
+			"  millrace why add-a-json-flag",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -56,6 +60,16 @@ func newCmdRoot(f *factory) *cobra.Command {
 	root.AddCommand(newCmdExitCodes(), newCmdDemoAgent(f))
 	root.SetHelpCommandGroupID("care")
 	root.SetCompletionCommandGroupID("care")
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() { // cobra's own, in the words of the others
+		case "help":
+			c.Short = "what a command does and takes"
+		case "completion":
+			c.Short = "completion for bash, zsh, fish and powershell: commands, ids, modes"
+		}
+	}
 	return root
 }
 

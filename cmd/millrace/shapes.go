@@ -92,6 +92,9 @@ func conditions(v *workspace.View, it *schema.Item) string {
 	return text
 }
 
+// some counts things: 1 file, 2 files.
+func some(n int, what string) string { return sprintf("%d %s%s", n, what, pick2(n == 1, "", "s")) }
+
 func join(a, b string) string {
 	if a == "" || b == "" {
 		return a + b

@@ -34,8 +34,9 @@ type statusShape struct {
 	Blocked       []itemShape                  `json:"blocked"`
 	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
+	Unseen        schema.Diagnostics           `json:"unseen,omitempty"` // what cannot be looked at
 	Held          heldShape                    `json:"held"`
-	Standing      []noteShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
+	Standing      []keptShape                  `json:"declarations,omitempty"` // of items: prunes that are held, declarations that broke
 	Runners       map[string]schema.RunnerWait `json:"runners,omitempty"`
 	Hands         []handShape                  `json:"hands,omitempty"`
 	LastFailure   *failureShape                `json:"last_failure,omitempty"`
@@ -64,12 +65,6 @@ type planeShape struct {
 type heldShape struct {
 	Declarations []schema.Key                 `json:"declarations,omitempty"`
 	Changes      map[string]schema.HeldChange `json:"changes,omitempty"`
-	Items        []heldItem                   `json:"items,omitempty"` // a change of their declaration is held
-}
-
-type heldItem struct {
-	Item    schema.Key     `json:"item"`
-	Waiting schema.Waiting `json:"waiting"`
 }
 
 type failureShape struct {
@@ -109,7 +104,7 @@ func newCmdStatus(f *factory) *cobra.Command {
 func newCmdStatusShow(f *factory, runF func(*cobra.Command, *statusOptions) error) *cobra.Command {
 	o := &statusOptions{f: f}
 	cmd := &cobra.Command{Use: "show", Short: "what runs, what waits and why, what needs somebody", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "wide", "json", "yaml")
+	o.out.flag(cmd)
 	return leaf(cmd, o, runF, runStatus)
 }
 
@@ -118,13 +113,13 @@ func runStatus(cmd *cobra.Command, o *statusOptions) error {
 	if err != nil {
 		return err
 	}
-	return o.f.io.Print(o.out.Value, term.Report{Data: s, Text: func(wide bool) { s.print(o.f.io, wide) }})
+	return o.f.io.Print(o.out.Value, term.Report{Data: s, Names: []string{s.Workspace}, Text: func(wide bool) { s.print(o.f.io, wide) }})
 }
 
 func newCmdStatusWatch(f *factory, runF func(*cobra.Command, *statusOptions) error) *cobra.Command {
 	o := &statusOptions{f: f}
 	cmd := &cobra.Command{Use: "watch", Short: "print the status again whenever it changes", Args: cobra.NoArgs}
-	o.out.flag(cmd, "text", "wide", "json", "yaml")
+	o.out.flag(cmd)
 	cmd.Flags().StringArrayVarP(&o.workspaces, "watch", "w", nil, "project folder to watch (may be repeated)")
 	cmd.Flags().DurationVar(&o.interval, "interval", 2*time.Second, "how often to look")
 	cmd.Flags().IntVar(&o.max, "max-updates", 0, "end after so many (0: never)")
@@ -196,7 +191,7 @@ func (o *statusOptions) update(s *statusShape, first bool) error {
 	} else if !first {
 		_, _ = fmt.Fprintln(o.f.io.Out, pick2(o.out.Value == "yaml", "---", ""))
 	}
-	return o.f.io.Print(o.out.Value, term.Report{Data: s, Text: func(wide bool) { s.print(o.f.io, wide) }})
+	return o.f.io.Print(o.out.Value, term.Report{Data: s, Names: []string{s.Workspace}, Text: func(wide bool) { s.print(o.f.io, wide) }})
 }
 
 // gather reads everything a status says.
@@ -224,17 +219,11 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 	}
 	s.planes(v)
 	s.items(v)
-	s.Rejected, s.Standing = rejections(v), standing(v)
+	s.Rejected, s.Standing, s.Unseen = rejections(v), standing(v), v.Notices
 	for k := range v.Hold {
 		s.Held.Declarations = append(s.Held.Declarations, k)
 	}
 	slices.SortFunc(s.Held.Declarations, workspace.CompareKeys)
-	for k, w := range v.Declined {
-		if w.Reason == workspace.WaitHeld && v.Items[k] != nil {
-			s.Held.Items = append(s.Held.Items, heldItem{k, w})
-		}
-	}
-	slices.SortFunc(s.Held.Items, func(a, b heldItem) int { return workspace.CompareKeys(a.Item, b.Item) })
 	for _, h := range v.Hands {
 		what, repair := v.Words(h)
 		s.Hands = append(s.Hands, handShape{h.Path, h.What, h.Key, what, repair})

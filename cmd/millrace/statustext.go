@@ -37,9 +37,6 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	for _, path := range slices.Sorted(maps.Keys(s.Held.Changes)) {
 		f.Add("Held", io.Paint(term.Yellow, fmt.Sprintf("%s changed during %s; commit it, or 'millrace intake accept %s'", path, s.Held.Changes[path].During, path)))
 	}
-	for _, line := range s.Held.lines() {
-		f.Add("Held", io.Paint(term.Yellow, line))
-	}
 	for _, h := range s.Hands[:min(len(s.Hands), shownAtMost)] {
 		f.Add("By hand", io.Paint(term.Yellow, h.Path+": "+h.Message)+"; "+h.Repair)
 	}
@@ -57,10 +54,11 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	}
 	section(io, "WORKFLOW", s.Plan.Diags)
 	section(io, "REJECTED", s.Rejected)
+	section(io, "UNSEEN", s.Unseen)
 }
 
 // noteTable shows what the declaration table says, once for all items of which it says the same.
-func noteTable(all []noteShape) *term.Table {
+func noteTable(all []keptShape) *term.Table {
 	t := term.NewTable("DECLARED", "", "BECAUSE")
 	items := map[string]int{}
 	for _, n := range all {
@@ -101,30 +99,6 @@ func more(io *term.IO, n int) {
 	if n > shownAtMost {
 		_, _ = fmt.Fprintf(io.Out, "  … and %d more; '-o json' has them all\n", n-shownAtMost)
 	}
-}
-
-// lines tell of held items, those with the same reason in one.
-func (h *heldShape) lines() []string {
-	first, others := map[string]heldItem{}, map[string]int{}
-	var order []string
-	for _, it := range h.Items {
-		why := it.Waiting.Message
-		if _, known := first[why]; known {
-			others[why]++
-			continue
-		}
-		first[why] = it
-		order = append(order, why)
-	}
-	var lines []string
-	for _, why := range order[:min(len(order), shownAtMost)] {
-		who := first[why].Item.String()
-		if n := others[why]; n > 0 {
-			who += fmt.Sprintf(" and %d more", n)
-		}
-		lines = append(lines, fmt.Sprintf("%s: %s (cleared by: %s)", who, why, first[why].Waiting.ClearedBy))
-	}
-	return lines
 }
 
 func (s *statusShape) daemon(io *term.IO) string {

@@ -56,7 +56,7 @@ func newCmdRunsTrace(f *factory, runF func(*cobra.Command, *runsOptions) error) 
 	o := &runsOptions{f: f}
 	cmd := &cobra.Command{Use: "trace RUN", Short: "the way a run took: results and the routing decisions between them", Args: cobra.ExactArgs(1),
 		Example: "  millrace runs trace latest\n  millrace runs trace latest -o mermaid", ValidArgsFunction: f.runs}
-	o.out.flag(cmd, "text", "json", "yaml", "mermaid", "dot")
+	o.out.flag(cmd, "mermaid", "dot")
 	return leaf(cmd, o, runF, runRunsTrace, func(args []string) { o.run = args[0] })
 }
 
@@ -78,7 +78,7 @@ func runRunsTrace(_ *cobra.Command, o *runsOptions) error {
 		_, err = io.WriteString(o.f.io.Out, traceDot(t))
 		return err
 	}
-	return o.f.io.Print(o.out.Value, term.Report{Data: t, Text: func(bool) { traceText(o.f.io, r, t) }})
+	return o.f.io.Print(o.out.Value, term.Report{Data: t, Names: []string{r.ID}, Text: func(bool) { traceText(o.f.io, r, t) }})
 }
 
 func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
@@ -89,11 +89,11 @@ func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
 	}
 	said, to := 0, 0
 	for _, st := range r.Steps {
-		said, to = max(said, len(st.Outcome)), max(to, len(st.To))
+		said, to = max(said, len(outcomeCell(st).Text)), max(to, len(st.To))
 	}
 	for i, st := range r.Steps {
 		c := outcomeCell(st)
-		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s%s  → %-*s  %s\n", width, st.Node, io.Paint(c.Style, c.Text), strings.Repeat(" ", said-len(st.Outcome)),
+		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s%s  → %-*s  %s\n", width, st.Node, io.Paint(c.Style, c.Text), strings.Repeat(" ", said-len(c.Text)),
 			to, st.To, io.Paint(term.Dim, strings.TrimSpace(elapsed(st)+"  "+monitor.Reason(term.OneLine(st.Why), st.Outcome, st.To))))
 		if st.Message != "" {
 			_, _ = fmt.Fprintf(io.Out, "  %-*s  %s\n", width, "", term.OneLine(st.Message))
@@ -120,10 +120,13 @@ func traceMermaid(t workspace.Trace) string {
 		if e.Next < 0 {
 			to = fmt.Sprintf("end%d([\"%s\"])", e.From, quoteless(e.To))
 		}
-		fmt.Fprintf(&b, "  n%d -->|\"%s\"| %s\n", e.From, quoteless(t.Nodes[e.From].Outcome), to)
+		fmt.Fprintf(&b, "  n%d -->|\"%s\"| %s\n", e.From, quoteless(cameTo(t.Nodes[e.From])), to)
 	}
 	return b.String()
 }
+
+// cameTo is the outcome of a stage, or the failure that took no outcome's route.
+func cameTo(n workspace.TraceNode) string { return orElse(n.Outcome, n.Failure) }
 
 func quoteless(s string) string { return strings.ReplaceAll(term.OneLine(s), `"`, "'") }
 
@@ -139,7 +142,7 @@ func traceDot(t workspace.Trace) string {
 			to = fmt.Sprintf("end%d", e.From)
 			fmt.Fprintf(&b, "  %s [label=%q, shape=oval];\n", to, e.To)
 		}
-		fmt.Fprintf(&b, "  n%d -> %s [label=%q];\n", e.From, to, t.Nodes[e.From].Outcome)
+		fmt.Fprintf(&b, "  n%d -> %s [label=%q];\n", e.From, to, cameTo(t.Nodes[e.From]))
 	}
 	b.WriteString("}\n")
 	return b.String()

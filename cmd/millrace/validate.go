@@ -41,7 +41,7 @@ func newCmdValidate(f *factory, runF func(*cobra.Command, *validateOptions) erro
 			workspace.Folder + "/" + workspace.IntakeDir + "/ is checked, and what only shows among all of them: double ids and cycles.",
 		Example: "  millrace validate task.yaml\n  millrace validate -o github   # annotations of a pull request\n  millrace validate -o sarif > millrace.sarif",
 	}
-	o.out.flag(cmd, "text", "json", "yaml", "sarif", "github")
+	o.out.flag(cmd, "sarif", "github")
 	return leaf(cmd, o, runF, runValidate, func(args []string) { o.paths = args })
 }
 
@@ -65,8 +65,8 @@ func runValidate(cmd *cobra.Command, o *validateOptions) error {
 			for _, d := range v.Diagnostics {
 				_, _ = fmt.Fprintln(o.f.io.Out, d)
 			}
-			o.f.say("%d documents in %d files: %s", v.Documents, v.Files, pick2(v.Valid, "all valid", fmt.Sprintf("%d problems", len(v.Diagnostics))))
-		}))
+			o.f.say("%s in %s: %s", some(v.Documents, "document"), some(v.Files, "file"), pick2(v.Valid, "valid", some(len(v.Diagnostics), "problem")))
+		}, names(v.Diagnostics, func(d schema.Diagnostic) string { return d.Path })...))
 	}
 	if err == nil && !v.Valid {
 		return silent(exitInvalid)
@@ -254,6 +254,16 @@ func newCmdFmt(f *factory, runF func(*cobra.Command, *fmtOptions) error) *cobra.
 	return leaf(cmd, o, runF, runFmt, func(args []string) { o.paths = args })
 }
 
+// fromHere is a path as somebody in this folder writes it.
+func fromHere(path string) string {
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return path
+}
+
 func runFmt(_ *cobra.Command, o *fmtOptions) error {
 	reg, err := o.f.registry()
 	if err != nil {
@@ -264,7 +274,7 @@ func runFmt(_ *cobra.Command, o *fmtOptions) error {
 		if err != nil {
 			return err
 		}
-		o.paths = []string{within(w, workspace.IntakeDir)}
+		o.paths = []string{fromHere(within(w, workspace.IntakeDir))}
 	}
 	var diags schema.Diagnostics
 	differ := 0

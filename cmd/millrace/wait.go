@@ -30,7 +30,7 @@ func newCmdWait(f *factory, runF func(*cobra.Command, *waitOptions) error) *cobr
 	}
 	choice(cmd, &o.want, "for", "what to wait for; closed: ended in whatever way (default done)", schema.StateDone, schema.StateBlocked, "closed")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "give up after this time (0: never)")
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runWait, func(args []string) { o.id = args[0] })
 }
 

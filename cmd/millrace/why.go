@@ -23,15 +23,15 @@ type whyShape struct {
 	State   string           `json:"state,omitempty"`
 	Waiting []schema.Waiting `json:"waiting"` // the true blocker first; empty: nothing is in the way
 
-	Declaration *noteShape `json:"declaration,omitempty"` // how its declaration and the item differ
+	Declaration *keptShape `json:"declaration,omitempty"` // how its declaration and the item differ
 }
 
 func newCmdWhy(f *factory, runF func(*cobra.Command, *whyOptions) error) *cobra.Command {
 	o := &whyOptions{f: f}
 	cmd := &cobra.Command{Use: "why [ID]", Short: "the true reason why an item does not run, or nothing does", Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: f.items(schema.StateQueue, schema.StateActive, schema.StateBlocked)}
-	o.out.flag(cmd, "text", "json", "yaml")
-	cmd.Flags().StringVar(&o.kind, "kind", "", "family, where an id is used by several")
+	o.out.flag(cmd)
+	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runWhy, func(args []string) {
 		if len(args) > 0 {
 			o.id = args[0]
@@ -49,7 +49,7 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 		if err != nil {
 			return err
 		}
-		return o.f.io.Print(o.out.Value, reportOf(one, func() { one.print(o.f.io) }))
+		return o.f.io.Print(o.out.Value, reportOf(one, func() { one.print(o.f.io) }, one.Subject))
 	}
 	var s statusShape
 	s.planes(v)
@@ -66,16 +66,16 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 			a.print(o.f.io)
 		}
 		o.besides(v)
-	}))
+	}, names(answers, func(a whyShape) string { return a.Subject })...))
 }
 
 // besides tells what lies in the way of work that is not even queued.
 func (o *whyOptions) besides(v *workspace.View) {
 	if n := len(v.Hold); n > 0 {
-		o.f.say("%d declarations are older than this workspace and held: 'millrace queue admit --all' runs them", n)
+		o.f.say("held, because older than this workspace: %s; 'millrace queue admit --all' runs them", some(n, "declaration"))
 	}
 	if n := len(rejections(v)); n > 0 {
-		o.f.say("declarations were rejected, with %d errors: 'millrace intake ls' shows them", n)
+		o.f.say("rejected declarations, with %s: 'millrace intake ls' shows them", some(n, "error"))
 	}
 }
 

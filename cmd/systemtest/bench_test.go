@@ -83,11 +83,11 @@ func benchQueue(t *testing.T, queued int) {
 
 	time.Sleep(10 * time.Second)
 	idle := time.Duration(benchSize("MILLRACE_BENCH_IDLE", 60, 3)) * time.Second
-	cpu, writes, wakes := cpuTime(t, daemon.Process.Pid), written(t, daemon.Process.Pid), switches(t, daemon.Process.Pid)
+	cpu, writes, wakes := cpuTime(t, daemon.Process.Pid), stored(t, daemon.Process.Pid), switches(t, daemon.Process.Pid)
 	time.Sleep(idle)
 	used := cpuTime(t, daemon.Process.Pid) - cpu
-	t.Logf("%-50s %.3f %% CPU, %d write calls, %d wake-ups", fmt.Sprintf("idle over %s", idle), 100*used.Seconds()/idle.Seconds(),
-		written(t, daemon.Process.Pid)-writes, switches(t, daemon.Process.Pid)-wakes)
+	t.Logf("%-50s %.4f %% CPU, %d bytes written, %d wake-ups", fmt.Sprintf("idle over %s", idle), 100*used.Seconds()/idle.Seconds(),
+		stored(t, daemon.Process.Pid)-writes, switches(t, daemon.Process.Pid)-wakes)
 	t.Logf("%-50s %d MB", "resident memory", residentMB(t, daemon.Process.Pid))
 	stopDaemon(t, daemon)
 	p.readers()
@@ -330,21 +330,40 @@ func switches(t testing.TB, pid int) (n int) {
 	return n
 }
 
-func cpuTime(t testing.TB, pid int) time.Duration {
-	data, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "stat"))
+// cpuTime is what the threads of a process have used of the processors, to the nanosecond.
+func cpuTime(t testing.TB, pid int) (used time.Duration) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	var ticks int64
-	for _, s := range f[11:13] {
-		n, err := strconv.ParseInt(s, 10, 64)
+	for _, name := range files {
+		var ns int64
+		data, err := os.ReadFile(name)
 		if err != nil {
+			continue // the thread has ended
+		}
+		if _, err := fmt.Sscan(string(data), &ns); err != nil {
 			t.Fatal(err)
 		}
-		ticks += n
+		used += time.Duration(ns)
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on Linux
+	return used
+}
+
+// stored counts the bytes that a process has caused to be written to a disk. (Its write calls would
+// count the eight bytes with which the Go runtime wakes itself.)
+func stored(t testing.TB, pid int) (n int64) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if _, err := fmt.Sscanf(line, "write_bytes: %d", &n); err == nil {
+			return n
+		}
+	}
+	t.Fatal("no write_bytes in /proc io")
+	return 0
 }
 
 func residentMB(t testing.TB, pid int) int {

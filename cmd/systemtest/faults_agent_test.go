@@ -62,6 +62,43 @@ func TestFaultOneExpiredKeyBlocksTheQueue(t *testing.T) {
 	}
 }
 
+// Both die, nobody is there, and the orphan does not listen: it is gone before its successor starts.
+func TestFaultOrphanIgnoresItsEnd(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.shellAgent(`trap "" TERM HUP INT
+exec 9>agent/busy
+flock -n 9 || echo overlap >> agent/log
+echo start $$ >> agent/log
+while [ -e agent/hold ]; do sleep 0.02; done
+echo '### BLOCKED'
+`, "")
+	p.write("agent/hold", "")
+	p.drop("tasks/a.yaml", task("a"))
+	daemon := p.startDaemon()
+	log := func() string { data, _ := os.ReadFile(p.path("agent/log")); return string(data) }
+	starts := func(n int) func() bool { return func() bool { return strings.Count(log(), "start ") == n } }
+	p.eventually("an agent works", starts(1))
+	check(t, daemon.Process.Kill())
+	for _, pid := range p.processes("millrace-stage") {
+		check(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	orphans := p.processes("bash")
+	if len(orphans) != 1 {
+		t.Fatalf("%d orphans, want one", len(orphans))
+	}
+	p.startDaemon()
+	p.eventually("a successor works", starts(2))
+	if slices.Contains(p.processes("bash"), orphans[0]) {
+		t.Error("the orphan lives on beside its successor")
+	}
+	check(t, os.Remove(p.path("agent/hold")))
+	p.eventually("a is blocked", func() bool { return p.stateIs("task", "a", schema.StateBlocked) })
+	if strings.Contains(log(), "overlap") {
+		t.Errorf("two agents worked at once:\n%s", log())
+	}
+}
+
 // leaving is an agent that leaves processes behind, each of which gets out of one kind of reach: its
 // process group, its session, its environment, the order to end.
 const leaving = `#!/bin/bash

@@ -318,6 +318,22 @@ func TestFaultPanicWhenStdoutIsClosed(t *testing.T) {
 	}
 }
 
+// A daemon works on when nobody reads its monitor any more.
+func TestFaultPanicWhenTheMonitorIsClosed(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"basic", "json"} {
+		p := newProject(t)
+		p.drop("tasks/a.yaml", task("a"))
+		stderr, err := p.readOneLine("run", "daemon", "--until", "idle", "--monitor", kind)
+		if err != nil || strings.Contains(stderr, "panic") || strings.Contains(stderr, "pipe") {
+			t.Errorf("the daemon of a closed %s monitor: %v\n%s", kind, err, stderr)
+		}
+		if !p.stateIs("task", "a", schema.StateDone) {
+			t.Error("work ended with the monitor")
+		}
+	}
+}
+
 // readOneLine runs a command whose reader goes away after the first line.
 func (p *project) readOneLine(args ...string) (stderr string, err error) {
 	p.t.Helper()

@@ -130,6 +130,7 @@ func TestHostileUnreadable(t *testing.T) {
 		return
 	}
 	p := newProject(t)
+	p.write("millrace-agents/millrace.cue", strings.Replace(fmt.Sprintf(testConfig, agentBin), "runtime: {", `runtime: {rescan: "1s", `, 1))
 	p.drop("tasks/secret.yaml", task("secret"))
 	if err := os.Chmod(p.path("millrace-agents/intake/tasks/secret.yaml"), 0); err != nil {
 		t.Fatal(err)
@@ -142,6 +143,28 @@ func TestHostileUnreadable(t *testing.T) {
 	if d := p.intakeDiagnosis("secret.yaml"); !strings.Contains(d, "permission") {
 		t.Errorf("diagnosis %q does not speak of permission", d)
 	}
+
+	daemon := p.command("run", "daemon")
+	said, err := os.Create(p.path("said"))
+	check(t, err)
+	daemon.Stderr = said
+	check(t, daemon.Start())
+	t.Cleanup(func() { _ = daemon.Process.Kill(); _ = daemon.Wait() })
+	p.eventually("the daemon runs", p.daemonRuns)
+	p.drop("closed/a.yaml", task("a"))
+	p.eventually("a is done", func() bool { return p.stateIs("task", "a", schema.StateDone) })
+	check(t, os.Chmod(p.path("millrace-agents/intake/closed"), 0))
+	p.drop("tasks/b.yaml", task("b"))
+	p.eventually("b is done", func() bool { return p.stateIs("task", "b", schema.StateDone) })
+	p.eventually("the daemon names the folder", func() bool {
+		data, err := os.ReadFile(said.Name())
+		check(t, err)
+		return strings.Contains(string(data), "intake/closed") && strings.Contains(string(data), "permission")
+	})
+	if out := p.must("status"); !strings.Contains(out, "intake/closed") {
+		t.Errorf("status does not name the folder that cannot be read:\n%s", out)
+	}
+	check(t, os.Chmod(p.path("millrace-agents/intake/closed"), 0o755))
 }
 
 func TestHostileReadOnlyTree(t *testing.T) {

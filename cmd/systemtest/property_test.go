@@ -44,6 +44,7 @@ func TestPropertyRandomHands(t *testing.T) {
 			g := newGame(t, int64(seed))
 			for step := range steps {
 				name := g.act()
+				g.acted = append(g.acted, name)
 				g.settle(1 + g.rng.Intn(2))
 				g.hold(fmt.Sprintf("seed %d, step %d, after %s", seed, step, name))
 			}
@@ -65,6 +66,7 @@ type game struct {
 	strange map[string]schema.Digest // what hands put into lifecycle folders, by path
 	calm    bool                     // agents do well from now on
 	played  []string                 // acts during stages since the last look
+	acted   []string                 // all acts of the player
 }
 
 // config is the configuration with some values that say nothing, so that each is another one.
@@ -290,8 +292,9 @@ func (g *game) lost() map[string]schema.Digest {
 	return lost
 }
 
-// tell logs the journal.
+// tell logs the game and the journal.
 func (g *game) tell() {
+	g.t.Logf("acts: %s", strings.Join(g.acted, "; "))
 	for _, rec := range g.records() {
 		events, _ := json.Marshal(rec.Events)
 		g.t.Logf("%d %s: %s %s", rec.Seq, rec.By, rec.Why, events)
@@ -338,6 +341,13 @@ func (g *game) finish() {
 	if g.t.Failed() {
 		g.tell()
 	}
+	reached := map[string]int{}
+	for _, rec := range g.records() {
+		for _, e := range rec.Events {
+			reached[e.Type]++
+		}
+	}
+	g.t.Logf("what the game came to: %v", reached)
 }
 
 // withdraw takes back what is still held, paused, or in the way by hand, and says whether anything was.

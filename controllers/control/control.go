@@ -77,14 +77,14 @@ func stop(v *workspace.View) reconcile.Proposal {
 			return reconcile.Proposal{Mutation: m}
 		}
 	}
-	m := propose(next, "stop: "+s.Reason, workspace.Event{Type: workspace.EvStopped, Message: s.Reason})
+	m := propose(next, because("stop", s.Reason), workspace.Event{Type: workspace.EvStopped, Message: s.Reason})
 	return reconcile.Proposal{Mutation: m, Stop: true}
 }
 
 // cancelStages wants the end of all stages in flight (recovery tells their supervisors); the items go
 // back to the queue. It waits until the last completion has been applied.
 func cancelStages(v *workspace.View, s *schema.Stop) (m *workspace.Mutation, waits bool) {
-	m = &workspace.Mutation{By: name, Why: "cancel stages before the stop: " + s.Reason}
+	m = &workspace.Mutation{By: name, Why: because("cancel stages before the stop", s.Reason)}
 	for _, r := range v.ActiveRuns() {
 		if r.Request == "" {
 			continue
@@ -96,7 +96,7 @@ func cancelStages(v *workspace.View, s *schema.Stop) (m *workspace.Mutation, wai
 		}
 		it = it.Clone()
 		if it.Cancel == nil {
-			it.Cancel = &schema.Cancel{By: "command", Why: "stop --cancel: " + s.Reason, At: v.Now, To: schema.StateQueue}
+			it.Cancel = &schema.Cancel{By: "command", Why: because("stop --cancel", s.Reason), At: v.Now, To: schema.StateQueue}
 		}
 		it.Cancel.Now = true
 		it.Updated = v.Now
@@ -107,6 +107,13 @@ func cancelStages(v *workspace.View, s *schema.Stop) (m *workspace.Mutation, wai
 		return nil, waits
 	}
 	return m, true
+}
+
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
 }
 
 // branch records that git's HEAD moved to another branch: what vanishes from intake right after was

@@ -62,7 +62,7 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 		b.requeue(next)
 	}
 	b.m.MoveFile(it.Path, h.Path, h.Digest) // has been done; the journal must know
-	next.State, next.Path = h.State, h.Path
+	next.State, next.Path, next.EndedBy = h.State, h.Path, ""
 	switch {
 	case schema.Ended(h.State):
 		next.EndedBy, next.Blocked = byHand, nil

@@ -49,6 +49,15 @@ func TestMovedByHand(t *testing.T) {
 		w.reconcile()
 		w.want("a", schema.StateQueue, 2)
 	})
+	t.Run("done to blocked", func(t *testing.T) {
+		w := admitted(t, schema.StateDone)
+		w.handMove("a", schema.StateBlocked)
+		w.reconcile()
+		if it := w.want("a", schema.StateBlocked, 1); it.EndedBy != "" || it.Blocked == nil {
+			t.Errorf("it is %+v", it)
+		}
+		w.check()
+	})
 	t.Run("queue to active goes back", func(t *testing.T) {
 		w := admitted(t, schema.StateQueue)
 		w.handMove("a", schema.StateActive)

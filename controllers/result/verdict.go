@@ -66,7 +66,11 @@ func (h *harvest) claimed() schema.Verdict {
 			class, strings.Join(classes, " or ")))
 	}
 	if file := h.lacks(claim.Outcome); file != "" {
-		return h.failed(schema.FailMissingArtifact, fmt.Sprintf("%s needs %s, which was not written", claim.Outcome, file))
+		why := fmt.Sprintf("%s needs %s, which was not written", claim.Outcome, file)
+		if strings.Contains(h.c.Detail, file) { // something lies there
+			why = fmt.Sprintf("%s needs %s: %s", claim.Outcome, file, h.c.Detail)
+		}
+		return h.failed(schema.FailMissingArtifact, why)
 	}
 	for _, d := range h.seen.Invalid {
 		if d.Severity != schema.Warning {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -52,9 +51,9 @@ func Alive(dir string) (bool, error) {
 
 func held(dir string) (bool, error) {
 	path := filepath.Join(dir, schema.SupervisorLock)
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	f, err := openRegular(path)
+	if useless(err) {
+		return false, nil // whatever an agent put there, no supervisor holds it
 	}
 	if err != nil {
 		return false, fmt.Errorf("ask for lock: %w", err)

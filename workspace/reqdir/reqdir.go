@@ -206,8 +206,16 @@ func confirm(f *os.File, dir string) error {
 	return folder.Sync()
 }
 
-// Started reports whether the request is spent: an agent may have been started.
-func Started(dir string) (bool, error) { return exists(filepath.Join(dir, schema.StartedFile)) }
+// Started reports whether the request is spent: an agent may have been started. One whose folder is gone
+// cannot be started any more: the journal made the folder, and somebody has removed it.
+func Started(dir string) (bool, error) {
+	spent, err := exists(filepath.Join(dir, schema.StartedFile))
+	if spent || err != nil {
+		return spent, err
+	}
+	there, err := exists(dir)
+	return !there && err == nil, err
+}
 
 // Cancelled reports whether Millrace wants the request ended.
 func Cancelled(dir string) (bool, error) { return exists(filepath.Join(dir, schema.CancelFile)) }
@@ -232,10 +240,10 @@ func StartedBy(dir string) Holder {
 
 // Ending notes, before the first signal of ours, that the agent is being ended and as what (an exit
 // kind; ExitFailed for one whose supervisor is lost). Whatever it writes from then on is no claim. The
-// first note stands.
+// first note stands. Where the folder is gone there is nothing to claim with.
 func Ending(dir, exit string) error {
 	f, err := os.OpenFile(filepath.Join(dir, endingFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {

@@ -2,6 +2,7 @@ package reqdir
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,9 +16,17 @@ import (
 // Salvage says what the files of a lost request still tell: ask only when it was started, is not
 // alive, and has neither completion nor strays. A finished agent is not paid twice: Claim holds the
 // legal outcome of an unfinished completion, of terminal_result.json or of the transcript, if there is
-// exactly one. An agent that was being ended (cancel, timeout) claims nothing, and Exit says so.
+// exactly one. An agent that was being ended (cancel, timeout) claims nothing, and Exit says so. An
+// agent can put anything in the place of these files: what cannot be used tells nothing, which is no
+// error.
 func Salvage(dir string) (*schema.Completion, error) {
 	r, err := ReadRequest(dir)
+	if useless(err) {
+		return &schema.Completion{SchemaVersion: schema.Version,
+			Request: filepath.Base(dir), Run: filepath.Base(filepath.Dir(dir)),
+			Exit: schema.ExitFailed, Failure: schema.FailSupervisorLost, Ended: lastSign(dir),
+			Detail: fmt.Sprintf("its supervisor is gone, and its request folder was tampered with: %v", err)}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +55,12 @@ func Salvage(dir string) (*schema.Completion, error) {
 	return c, List(dir, r, c)
 }
 
+// useless reports whether a file is missing, or there but nothing that can be read.
+func useless(err error) bool {
+	var broken *BrokenError
+	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &broken)
+}
+
 const lostDetail = "the supervisor was lost before it could complete the request"
 
 // endingClass is the failure class of each reason to end an agent.
@@ -60,7 +75,7 @@ var endingClass = map[string]string{
 // the request was lost meanwhile.
 func wasEnding(dir string) (string, error) {
 	data, err := readRegular(filepath.Join(dir, endingFile), 64)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !useless(err) {
 		return "", err
 	}
 	exit := strings.TrimSpace(string(data))
@@ -93,7 +108,7 @@ func lastWords(dir string, r *schema.Request) (*schema.Claim, error) {
 		if _, err := io.Copy(&m, f); err != nil {
 			return nil, err
 		}
-	case !errors.Is(err, fs.ErrNotExist):
+	case !useless(err):
 		return nil, err
 	}
 	claim, _, _ := schema.DetectClaim(r.Stage, r.Outcomes, r.ID, terminal, m.Text())

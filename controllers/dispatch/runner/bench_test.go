@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"millrace/schema"
+	"millrace/workspace/reqdir"
 )
 
 // stageBinary builds the real supervisor.
@@ -65,5 +66,28 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		b.ReportMetric(resident, "KiB-resident")
 		b.ReportMetric(anonymous, "KiB-own")
+	}
+}
+
+// BenchmarkTreeDigest is what the digest of a small working tree adds to a stage that may write it: once
+// before the agent, once behind it.
+func BenchmarkTreeDigest(b *testing.B) {
+	w := newBench(b, "")
+	w.command()
+	w.write(filepath.Join(w.project, "a"), "1\n")
+	git(b, w.project, "init", "-q")
+	git(b, w.project, "add", "a")
+	git(b, w.project, "commit", "-qm", "start")
+	for b.Loop() {
+		s, err := newSupervisor(w.dir, &w.request, reqdir.Grace, func(string) {})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for range 2 {
+			if digest, err := s.tree.digest(b.Context()); err != nil || digest == "" {
+				b.Fatal(digest, err)
+			}
+		}
+		s.close()
 	}
 }
