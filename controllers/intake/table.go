@@ -238,6 +238,9 @@ func (t *table) acceptable(a Action) (Action, bool) {
 	if why := refusal(d.Doc); why != "" {
 		return reject(a, why), false
 	}
+	if why := misplaced(t.v.CurrentPlan(), d.Doc); why != "" {
+		return reject(a, why), false
+	}
 	if cycle := t.graph().cycle(a.Key); cycle != nil {
 		return reject(a, "its dependencies form a cycle: "+strings.Join(cycle, " → ")), false
 	}
@@ -251,6 +254,20 @@ func refusal(d *schema.Document) string {
 	}
 	if _, err := d.Head(); err != nil { // a definition of the operator's may give the common fields other types
 		return fmt.Sprintf("its common fields cannot be read: %v", err)
+	}
+	return ""
+}
+
+// misplaced is why the stage that a document comes from is not of the plane that it names; "" when it
+// is, or the plan does not know the stage.
+func misplaced(p *schema.Plan, d *schema.Document) string {
+	stage, _ := d.Fields["source_stage"].(string)
+	named, _ := d.Fields["source_plane"].(string)
+	if p == nil || stage == "" || named == "" {
+		return ""
+	}
+	if k := p.Stages[stage]; k != nil && k.Plane != named {
+		return fmt.Sprintf("source_plane: %s is a stage of the plane %s, not of %q", stage, k.Plane, named)
 	}
 	return ""
 }

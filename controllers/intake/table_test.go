@@ -509,6 +509,16 @@ func TestRefused(t *testing.T) {
 			t.Error("it was admitted")
 		}
 	})
+	t.Run("a stage of another plane", func(t *testing.T) {
+		w := newWorld(t)
+		w.plan.Stages = map[string]*schema.StageKind{"builder": {ID: "builder", Plane: "execution"}}
+		for plane, want := range map[string]Do{"planning": Reject, "execution": Admit} {
+			w.drop("incidents/i.md", "# I\n\nIncident-ID: i\nSource-Stage: builder\nSource-Plane: "+plane+"\n")
+			if a := Decide(w.view(), schema.Key{Family: "incident", ID: "i"}); a.Do != want {
+				t.Errorf("%s: decides %+v", plane, a)
+			}
+		}
+	})
 	t.Run("a cycle by taking a place", func(t *testing.T) {
 		w := newWorld(t)
 		w.drop("tasks/old.md", task("old", "Old"))
