@@ -28,8 +28,11 @@ const (
 //
 // Supervisors do not belong to it. When it is closed its goroutines end, and stages go on.
 type Executor struct {
-	Dir   string                 // the workspace folder, absolute
-	Start func(dir string) error // forks the supervisor of a request folder and returns at once
+	Dir string // the workspace folder, absolute
+
+	// Start forks the supervisor of a request folder and returns at once; ended is closed when its
+	// process is gone (nil: nobody can tell).
+	Start func(dir string) (ended <-chan struct{}, err error)
 
 	hints  chan struct{}
 	forks  chan struct{} // tokens
@@ -164,18 +167,26 @@ func (x *Executor) start(ctx context.Context, dir, request string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := x.Start(dir); err != nil {
+	ended, err := x.Start(dir)
+	if err != nil {
 		return fmt.Errorf("start supervisor of request %s: %w", request, err)
 	}
+	died := false
 	for waited, poll := time.Duration(0), startPoll; waited < startWait; waited, poll = waited+poll, min(2*poll, startPollMax) {
 		if taken, err := taken(dir); taken || err != nil {
 			return err
+		}
+		if died {
+			return fmt.Errorf("start supervisor of request %s: it ended before it took the request", request)
 		}
 		t := time.NewTimer(poll)
 		select {
 		case <-ctx.Done():
 			t.Stop()
 			return ctx.Err()
+		case <-ended:
+			t.Stop()
+			died = true // unless it was quick: one more look tells
 		case <-t.C:
 		}
 	}

@@ -24,20 +24,30 @@ type supervisors struct {
 	mu      sync.Mutex
 	started []string // request folders, in order
 	fail    int      // forks that fail before one succeeds
+	dead    int      // supervisors that then die before they take their request
 	work    func(dir string) (completes bool)
 	running sync.WaitGroup
 }
 
-func (s *supervisors) start(dir string) error {
+func (s *supervisors) start(dir string) (<-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail > 0 {
 		s.fail--
-		return errors.New("no such program")
+		return nil, errors.New("no such program")
+	}
+	ended := make(chan struct{})
+	if s.dead > 0 {
+		s.dead--
+		close(ended)
+		return ended, nil
 	}
 	s.started = append(s.started, filepath.Base(dir))
-	s.running.Go(func() { s.supervise(dir) })
-	return nil
+	s.running.Go(func() {
+		defer close(ended)
+		s.supervise(dir)
+	})
+	return ended, nil
 }
 
 func (s *supervisors) supervise(dir string) {
@@ -274,6 +284,26 @@ func TestStartThatFailsIsAConditionAndTriedAgain(t *testing.T) {
 	}
 	if sup.count() != 1 {
 		t.Errorf("%d supervisors", sup.count())
+	}
+}
+
+// A supervisor that dies before it took its request is seen to end: nobody waits the ten seconds that
+// one has for taking it.
+func TestSupervisorThatDiesAtOnceIsReplaced(t *testing.T) {
+	s := newSite(t)
+	s.begin()
+	sup := &supervisors{dead: 1}
+	o := s.workflow(sup)
+	o.MaxTicks = 1
+	began := time.Now()
+	if _, err := s.run(o); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("the next supervisor came after %v", took)
+	}
+	if sup.count() != 1 {
+		t.Errorf("%d supervisors took the request", sup.count())
 	}
 }
 

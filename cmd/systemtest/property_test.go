@@ -119,7 +119,7 @@ func (g *game) settle(ticks int) reconcile.Report {
 			twice{control.New(), g.t}, twice{plan.New(), g.t}, twice{intake.New(), g.t},
 			twice{result.New(), g.t}, twice{recovery.New(), g.t}, twice{dispatch.New(), g.t},
 		},
-		Executor: &reconcile.Executor{Dir: g.w.Dir, Start: g.finishStage},
+		Executor: &reconcile.Executor{Dir: g.w.Dir, Start: func(dir string) (<-chan struct{}, error) { return nil, g.finishStage(dir) }},
 		Notice:   func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func onSmallDisk(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, schema.PromptFile), []byte("fill"), 0o644); err != nil {
 		return err
 	}
-	if err := Start("/proc/self/exe", dir, subcommand); err != nil {
+	if _, err := Start("/proc/self/exe", dir, subcommand); err != nil {
 		return err
 	}
 	time.Sleep(1500 * time.Millisecond)

@@ -183,29 +183,34 @@ func Locate() (binary string, args []string) {
 
 // Start forks a supervisor for the request in dir, in a session of its own, and returns at once; args
 // stand before the folder (see Locate). It is not given the marks of a request that this process may
-// carry itself. What it has to say about itself goes to supervisor.log in dir.
-func Start(binary, dir string, args ...string) error {
+// carry itself. What it has to say about itself goes to supervisor.log in dir. ended is closed when the
+// supervisor's process has ended; what came of it is in the folder.
+func Start(binary, dir string, args ...string) (ended <-chan struct{}, err error) {
 	dir, dirErr := filepath.Abs(dir)
-	binary, err := filepath.Abs(binary) // the supervisor starts in the request folder
+	binary, err = filepath.Abs(binary) // the supervisor starts in the request folder
 	if err := errors.Join(dirErr, err); err != nil {
-		return fmt.Errorf("start supervisor: %w", err)
+		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
-		return fmt.Errorf("start supervisor: %w", err)
+		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	defer log.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("start supervisor: %w", err)
+		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	defer null.Close()
 	argv := append(append([]string{binary}, args...), dir)
 	p, err := os.StartProcess(binary, argv, &os.ProcAttr{Dir: dir, Env: unmarked(os.Environ()),
 		Files: []*os.File{null, null, log}, Sys: &syscall.SysProcAttr{Setsid: true}})
 	if err != nil {
-		return fmt.Errorf("start supervisor: %w", err)
+		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
-	go func() { _, _ = p.Wait() }() // takes notice of its end; what came of it is in the folder
-	return nil
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = p.Wait() // only takes notice of its end
+	}()
+	return gone, nil
 }

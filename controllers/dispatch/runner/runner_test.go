@@ -260,7 +260,8 @@ func TestStartDetachesAndReaps(t *testing.T) {
 	}
 	t.Setenv(schema.RequestEnv, "req-of-another") // this process may itself run inside a stage
 	began := time.Now()
-	if err := Start(self, b.dir, subcommand); err != nil {
+	ended, err := Start(self, b.dir, subcommand)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took > 5*time.Second {
@@ -280,6 +281,11 @@ func TestStartDetachesAndReaps(t *testing.T) {
 		left, err := reqdir.Descendants(os.Getpid())
 		return err == nil && len(left) == 0
 	})
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the end of the supervisor was never told")
+	}
 	if b.exists(logFile) {
 		t.Errorf("supervisor said: %s", b.read(logFile))
 	}
@@ -287,7 +293,7 @@ func TestStartDetachesAndReaps(t *testing.T) {
 
 func TestStartSaysWhatIsMissing(t *testing.T) {
 	b := newBench(t, "")
-	if err := Start("/no/such/millrace-stage", b.dir); err == nil || !strings.Contains(err.Error(), "start supervisor") {
+	if _, err := Start("/no/such/millrace-stage", b.dir); err == nil || !strings.Contains(err.Error(), "start supervisor") {
 		t.Errorf("error %v", err)
 	}
 }
