@@ -18,7 +18,7 @@ demo: build ## build everything and run the demo in a fresh folder, to the end
 test: vet unit ## what CI runs: vet and every test with the race detector
 
 unit:
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -parallel 4 -timeout 40m ./...
 
 SEED     ?= 1
 FUZZTIME ?= 5m

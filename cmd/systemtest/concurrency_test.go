@@ -15,6 +15,7 @@ import (
 // tasks, pausing, resuming and cancelling. What a command has said must be so, no commit may be lost,
 // and under -race nobody may report one.
 func TestConcurrentCommands(t *testing.T) {
+	t.Parallel()
 	const workers = 8
 	rounds := size("MILLRACE_CONCURRENT_ROUNDS", 2)
 	p := newProject(t)

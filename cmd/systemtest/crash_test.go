@@ -18,7 +18,8 @@ import (
 // workspace exactly as it was before or exactly as it is after. (workspace/crash_test.go proves the same
 // of every single operation, and of power cuts; here it is proven of the programs.)
 func TestCrashInMidCommit(t *testing.T) {
-	every := size("MILLRACE_CRASH_EVERY", 4) // 1: after each operation
+	t.Parallel()
+	every := size("MILLRACE_CRASH_EVERY", 12) // 1: after each operation
 	base := newProject(t)
 	base.must("control", "pause", "--reason", "nothing shall start by itself")
 	base.drop("tasks/a.yaml", task("a"))
@@ -38,6 +39,7 @@ func TestCrashInMidCommit(t *testing.T) {
 			func(p *project) string { return fmt.Sprint(len(p.state().Control.Pauses)) }, "1", "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			kills, seen := 0, map[string]int{}
 			for n, killed := 1, true; killed; n += every {
 				p := base.clone(t)
@@ -65,6 +67,7 @@ func TestCrashInMidCommit(t *testing.T) {
 		})
 	}
 	t.Run("daemon", func(t *testing.T) {
+		t.Parallel()
 		for n := 1; ; n += 5 * every {
 			p := base.clone(t)
 			p.must("control", "resume")

@@ -14,6 +14,7 @@ import (
 // TestWorkflowPage brings the workflow that docs/workflow.md shows into a workspace and runs a task
 // through it: the critic sends the first draft back.
 func TestWorkflowPage(t *testing.T) {
+	t.Parallel()
 	p := newProject(t)
 	page, err := os.ReadFile("../../docs/workflow.md")
 	if err != nil {
@@ -50,6 +51,7 @@ runners: {default_runner: "mine", mine: {adapter: "command", run: ["./agent.sh"]
 // TestJSONOutputIsDocumented runs every command that prints JSON in a workspace where there is something to
 // tell, and looks every field up in docs/json-output.md and docs/file-formats.md.
 func TestJSONOutputIsDocumented(t *testing.T) {
+	t.Parallel()
 	d := documented(t)
 	p := newProject(t)
 	p.drop("tasks/good.yaml", task("good"))

@@ -16,6 +16,7 @@ import (
 // valid, edited, broken, doubled and vanishing declarations, with held and with live changes of the
 // workflow, it leaves every file and folder of it as it is: names, bytes, modes and times.
 func TestInvariantOperatorsHalfIsNeverWritten(t *testing.T) {
+	t.Parallel()
 	p := newProject(t)
 	p.git("add", "-A")
 	p.git("commit", "-q", "-m", "begin")

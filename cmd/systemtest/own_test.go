@@ -108,6 +108,7 @@ func drawing(id string, more ...string) string {
 // TestOperatorsOwnGraphRuns: a workspace brings its own family, stage kinds, outcomes, graph, gate and
 // failure route in CUE files, and items run through them to their ends. Nothing of it is known to Go.
 func TestOperatorsOwnGraphRuns(t *testing.T) {
+	t.Parallel()
 	p := newProject(t)
 	for name, text := range ownWorkflow {
 		p.write(filepath.Join("millrace-agents", name), text)

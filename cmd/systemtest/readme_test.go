@@ -26,6 +26,7 @@ const (
 // tour shows, types its commands into one shell, and compares what they print. What differs from run to
 // run (times, ids, digests, durations) is compared by its form; "…" alone on a line stands for any lines.
 func TestReadmeTour(t *testing.T) {
+	t.Parallel()
 	source, err := os.ReadFile(readme)
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +170,7 @@ func sameForm(want, got string) bool {
 }
 
 func TestReadmeForms(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		want, got string
 		same      bool

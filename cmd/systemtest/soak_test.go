@@ -28,6 +28,7 @@ func size(name string, short int) int {
 // spent by at most one agent start, every result be applied once, and no two agents ever work on the
 // tree at the same time.
 func TestSoakKills(t *testing.T) {
+	t.Parallel()
 	tasks, kills := size("MILLRACE_SOAK_TASKS", 6), size("MILLRACE_SOAK_KILLS", 9)
 	seed := int64(size("MILLRACE_SOAK_SEED", 1))
 	rng := rand.New(rand.NewSource(seed))

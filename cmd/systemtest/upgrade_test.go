@@ -16,6 +16,7 @@ import (
 // and starts the new one: the same agent is awaited under its old supervisor, its result is applied, and
 // what follows runs under the new one.
 func TestUpgradeUnderWay(t *testing.T) {
+	t.Parallel()
 	p := newProject(t)
 	p.mkdir("bin")
 	p.bin = p.path("bin/millrace")
