@@ -148,9 +148,7 @@ func TestFaultWholeQueueIsReread(t *testing.T) {
 	}
 	few, many := cost(10), cost(1000)
 	t.Logf("a stage with 10 queued: %d reads, %d bytes; with 1000 queued: %d reads, %d bytes", few.reads, few.bytes, many.reads, many.bytes)
-	// Reading the queue again would be a thousand reads and some 400 KB more for each stage. What other
-	// processes of the machine put into /proc, which is counted as well, is far less than a tenth of that.
-	if many.reads > few.reads+few.reads/5+25 || many.bytes > few.bytes+few.bytes/5+40<<10 {
+	if many.reads > few.reads+few.reads/5 || many.bytes > few.bytes+few.bytes/5 {
 		t.Error("a stage reads more when more is queued")
 	}
 }
@@ -198,10 +196,10 @@ func TestFaultMemoryAndLogsGrowWithEveryStage(t *testing.T) {
 	if last.journal > first.journal+first.journal/5 {
 		t.Errorf("the journal grows by %d bytes a stage, at first by %d", last.journal, first.journal)
 	}
-	// Reading the journal from its beginning would add what the batch between has left in it to each
-	// stage; a quarter of that leaves room for what /proc holds of other processes.
-	if last.read > first.read+stages*first.journal/4 {
-		t.Errorf("a stage reads %d bytes, at first %d", last.read, first.read)
+	// A thread that ends takes its count with it, so one batch may seem to read too little. The first one
+	// counts the start as well, and yet far less than reading the journal from its beginning would cost.
+	if early := max(samples[0].read, first.read); last.read > early+early/5 {
+		t.Errorf("a stage reads %d bytes, at first %d", last.read, early)
 	}
 	if early, late := live[len(live)/4], live[len(live)-1]; late > early+4 { // 76 KiB a stage would be more than 6 MB
 		t.Errorf("the heap grew from %d to %d MB over %d stages", early, late, 2*stages)
