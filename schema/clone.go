@@ -17,6 +17,8 @@ func (it *Item) Clone() *Item {
 	c.Last = clone(it.Last)
 	c.Blocked = clone(it.Blocked)
 	c.Cancel = clone(it.Cancel)
+	c.Closure = clone(it.Closure) // its lists are replaced, never changed
+	c.Learned = clone(it.Learned)
 	return &c
 }
 

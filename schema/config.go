@@ -16,6 +16,7 @@ type Config struct {
 	ModelAliases    map[string]ModelAlias  `json:"model_aliases,omitempty"`
 	ModelAssignment ModelAssignment        `json:"model_assignment,omitzero"`
 	Checks          CheckPolicy            `json:"checks"`
+	Closure         ClosurePolicy          `json:"closure"`
 	AutoRecovery    RecoveryPolicy         `json:"auto_recovery"`
 }
 

@@ -14,10 +14,12 @@ const (
 )
 
 // Families that the runtime itself creates documents of (an idea becomes a spec, an escalation an
-// incident). Everything else about a family is data in the plan.
+// incident, a trigger a learning request, a claimed root spec a closure target). Everything else about a family is data in the plan.
 const (
 	FamilySpec     = "spec"
 	FamilyIncident = "incident"
+	FamilyLearning = "learning_request"
+	FamilyTarget   = "closure_target"
 )
 
 // A Document is one record, whatever encoding it came in. Fields holds JSON values (string, bool,
@@ -91,6 +93,7 @@ type Head struct {
 	Blocks     []string  `json:"blocks,omitempty"`
 	Supersedes []string  `json:"supersedes,omitempty"`
 	StatusHint string    `json:"status_hint,omitempty"`
+	Target     string    `json:"target_stage,omitempty"`
 	Checks     []Check   `json:"checks,omitempty"`
 	CreatedAt  time.Time `json:"created_at,omitzero"`
 	CreatedBy  string    `json:"created_by,omitempty"`

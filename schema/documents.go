@@ -43,6 +43,7 @@ type Spec struct {
 	ParentSpecID string `json:"parent_spec_id,omitempty"`
 	RootIdeaID   string `json:"root_idea_id,omitempty"`
 	RootSpecID   string `json:"root_spec_id,omitempty"`
+	IncidentID   string `json:"incident_id,omitempty"` // incident whose planning it belongs to
 	Times
 	Goals              []string `json:"goals"`
 	NonGoals           []string `json:"non_goals,omitempty"`
@@ -57,6 +58,21 @@ type Spec struct {
 	Acceptance         []string `json:"acceptance"`
 	Checks             []Check  `json:"checks,omitempty"`
 	References         []string `json:"references,omitempty"`
+}
+
+// A ClosureTarget is what an arbiter judges. The paths are below the workspace folder.
+type ClosureTarget struct {
+	ID          string    `json:"closure_target_id"`
+	Title       string    `json:"title"`
+	RootSpecID  string    `json:"root_spec_id"`
+	RootIdeaID  string    `json:"root_idea_id,omitempty"`
+	Generation  int       `json:"generation"`
+	RubricPath  string    `json:"rubric_path"`  // where the runtime keeps what the arbiter writes
+	VerdictPath string    `json:"verdict_path"` //
+	ReportPath  string    `json:"report_path"`  //
+	CreatedAt   time.Time `json:"created_at,omitzero"`
+	CreatedBy   string    `json:"created_by,omitempty"`
+	Contract    []string  `json:"contract_paths"`
 }
 
 // A Probe asks whether something is a task, needs a spec, or is nothing.

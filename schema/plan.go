@@ -28,10 +28,13 @@ type Plan struct {
 	Lanes         map[string]int        `json:"lanes"`               // running runs at most, by plane
 	Exclusive     [][]string            `json:"exclusive,omitempty"` // planes of which only one may run at a time
 	PlaneOrder    []string              `json:"plane_order"`         // which plane claims first
-	Assets        map[string]string     `json:"assets"`              // bytes of entrypoints and skills, by path
-	Inputs        map[string]Digest     `json:"inputs"`              // every file it was compiled from: currency
-	IncidentLimit int                   `json:"incident_limit"`      // incidents that one root may raise
+	ClosureOrder  []string              `json:"closure_order"`       // the same while a closure target is open
+	Triggers      []Trigger             `json:"learning_triggers,omitempty"`
+	Assets        map[string]string     `json:"assets"`         // bytes of entrypoints and skills, by path
+	Inputs        map[string]Digest     `json:"inputs"`         // every file it was compiled from: currency
+	IncidentLimit int                   `json:"incident_limit"` // incidents that one root may raise
 	Checks        CheckPolicy           `json:"checks"`
+	Closure       ClosurePolicy         `json:"closure"`
 	Recovery      RecoveryPolicy        `json:"auto_recovery"`
 	Warnings      Diagnostics           `json:"warnings,omitempty"`
 }
@@ -45,6 +48,20 @@ type Graph struct {
 	Nodes    map[string]*Node  `json:"nodes"`
 	Ends     map[string]*End   `json:"ends"`
 	Failures map[string]string `json:"failures,omitempty"` // failure class → outcome; default BLOCKED
+
+	Targets map[string][]string `json:"target_stages,omitempty"` // family → nodes that a document may name to begin at
+}
+
+// Begin is the node where an item of a family begins: the one its document names as target_stage, else the
+// family's entry. It is "" when the graph does not take it so.
+func (g *Graph) Begin(family, target string) string {
+	switch {
+	case target == "" || target == g.Entry[family]:
+		return g.Entry[family]
+	case slices.Contains(g.Targets[family], target):
+		return target
+	}
+	return ""
 }
 
 // A Node is a stage kind in its place: routes, and who runs it. From says where each bound value
@@ -65,7 +82,7 @@ type Node struct {
 }
 
 // An Edge says where an outcome leads. With a Counter the first Limit passages take To, the next
-// takes Then. With Resume the stage may name another node in its result metadata.
+// takes Then, whatever else would be chosen. With Resume the stage may name another node in its result metadata.
 type Edge struct {
 	To      string   `json:"to"` // node or end
 	Effects []string `json:"effects,omitempty"`
@@ -73,6 +90,8 @@ type Edge struct {
 	Limit   int      `json:"limit,omitempty"`
 	Then    string   `json:"then,omitempty"`
 	Resume  *Resume  `json:"resume,omitempty"`
+
+	Routes map[string]string `json:"routes,omitempty"` // key that an effect decides on → node or end in place of To
 }
 
 // Resume lets a repair stage choose where the run goes on.
@@ -108,6 +127,7 @@ type StageKind struct {
 	WritesTree  bool                `json:"writes_workspace"`
 	Checks      string              `json:"checks,omitempty"` // "before": run the item's checks before it
 	Gate        map[string]string   `json:"gate,omitempty"`   // outcome → outcome it falls to when checks fail
+	NeedsOneOf  []string            `json:"needs_one_of,omitempty"`
 }
 
 // RetrySafe reports whether a lost attempt may be started again.
@@ -145,7 +165,11 @@ type Family struct {
 	Folders    map[string]string `json:"folders"`              // state → lifecycle folder
 	Dependency string            `json:"dependency,omitempty"` // field with ids that must be done first
 	HoldsOpen  []string          `json:"holds_open,omitempty"` // states that keep a closure target open
+	MadeBy     string            `json:"made_by,omitempty"`    // anyone, runtime
 }
+
+// Dropped reports whether people and agents may make documents of the family.
+func (f *Family) Dropped() bool { return f.MadeBy != "runtime" }
 
 // A Runner is a named way to run a stage: an adapter and its settings. Env holds names and values
 // that the operator wrote; secrets belong into the environment of the daemon, never here.
@@ -165,6 +189,21 @@ type Runner struct {
 type CheckPolicy struct {
 	FromAgents string   `json:"from_agents"` // allow, approval, deny
 	Timeout    Duration `json:"timeout"`
+}
+
+// ClosurePolicy is the configuration's "closure".
+type ClosurePolicy struct {
+	RequireChecks bool `json:"require_checks"` // a lineage without any check does not close
+}
+
+// A Trigger raises a learning request when a stage ends with one of the outcomes.
+type Trigger struct {
+	Stage       string   `json:"stage"`
+	Outcomes    []string `json:"outcomes"`
+	Target      string   `json:"target"` // node that the request begins at
+	Action      string   `json:"action"`
+	TargetSkill string   `json:"target_skill_id,omitempty"`
+	OutputPaths []string `json:"preferred_output_paths,omitempty"`
 }
 
 // RecoveryPolicy is the configuration's "auto_recovery".

@@ -17,6 +17,7 @@ type Verdict struct {
 	Metadata     map[string]any // of terminal_result.json
 	ChecksRun    bool           // the item's checks counted after the stage: they were run, or should have been and left no record
 	ChecksPassed bool           // all of them left a passing record
+	Key          string         // what an effect of the edge decided; "" takes the edge as it is
 }
 
 // A Decision is where a run goes next.
@@ -30,11 +31,23 @@ type Decision struct {
 	Why     string   // in words, for the trace
 }
 
-// Effects that an edge or an end may have; the set is closed (workflow.cue: #Effect).
+// Effects that an edge or an end may have; the set is closed, and workflow.cue says what each does.
 const (
-	EffectComplete = "complete" // the item ended well
-	EffectBlock    = "block"    // the item waits for its operator
-	EffectEscalate = "escalate" // planning gets an incident with the item's lineage
+	EffectComplete    = "complete"
+	EffectBlock       = "block"
+	EffectEscalate    = "escalate"
+	EffectDisposition = "disposition"
+	EffectHandoff     = "handoff"
+	EffectDecompose   = "decompose"
+	EffectDraft       = "draft"
+	EffectPacket      = "packet"
+	EffectCritique    = "critique"
+	EffectPromote     = "promote"
+	EffectRepair      = "repair"
+	EffectProve       = "prove"
+	EffectClose       = "close"
+	EffectRemediate   = "remediate"
+	EffectLearn       = "learn"
 )
 
 // A RouteError says why a verdict cannot be routed. Class is the failure class that the stage gets
@@ -80,16 +93,16 @@ func (p *Plan) Route(run *Run, counters map[string]int, v Verdict) (Decision, er
 	}
 	resume := edge.Resume
 	if v.Failure != "" {
-		resume = nil // what a failed stage wished for does not count
+		resume, v.Key = nil, "" // what a failed stage wished for does not count
 	}
-	t, err := p.take(run, counters, edge, resume, d.Outcome, v.Metadata)
+	t, err := p.take(run, counters, edge, way{resume, d.Outcome, v.Metadata, v.Key})
 	if err != nil {
 		return Decision{}, err
 	}
 	why, d.Effects = append(why, t.why), slices.Clone(edge.Effects)
 	if end := graph.Ends[t.to]; end != nil && end.Gate != nil && failed {
 		why = append(why, fmt.Sprintf("the checks do not pass, so the run does not end at %s", t.to))
-		if t, err = p.take(run, counters, end.Gate, nil, d.Outcome, nil); err != nil {
+		if t, err = p.take(run, counters, end.Gate, way{outcome: d.Outcome}); err != nil {
 			return Decision{}, err
 		}
 		why, d.Effects = append(why, t.why), append(d.Effects, end.Gate.Effects...)
@@ -150,22 +163,50 @@ func classOf(legal []string, class, failure, node, outcome string) (string, erro
 		fmt.Sprintf("result class %q is not one of %s", class, strings.Join(legal, ", "))}
 }
 
+// EdgeOf is the edge that a verdict takes from the run's node, after the kind's gates; nil when it has none.
+func (p *Plan) EdgeOf(run *Run, v Verdict) *Edge {
+	n, k := p.Node(run.Plane, run.Node), p.Kind(run.Plane, run.Node)
+	if n == nil || k == nil {
+		return nil
+	}
+	if fallen, gated := k.Gate[v.Outcome]; gated && v.ChecksRun && !v.ChecksPassed {
+		return n.On[fallen]
+	}
+	return n.On[v.Outcome]
+}
+
 // taken is one edge followed.
 type taken struct{ to, counter, why string }
 
-// take follows an edge: its budget first, then the wish of a stage that may choose where to resume.
-func (p *Plan) take(run *Run, counters map[string]int, e *Edge, resume *Resume, outcome string, metadata map[string]any) (taken, error) {
+// A way is what may choose another target than an edge's To.
+type way struct {
+	resume   *Resume
+	outcome  string
+	metadata map[string]any
+	key      string
+}
+
+// take follows an edge: its budget first, then what an effect decided, then the wish of a stage that may
+// choose where to resume.
+func (p *Plan) take(run *Run, counters map[string]int, e *Edge, w way) (taken, error) {
 	spent := counters[e.Counter]
 	if e.Counter != "" && spent >= e.Limit {
-		return taken{to: e.Then, why: fmt.Sprintf("%s → %s, as %s is spent (%d)", outcome, e.Then, e.Counter, e.Limit)}, nil
+		return taken{to: e.Then, why: fmt.Sprintf("%s → %s, as %s is spent (%d)", w.outcome, e.Then, e.Counter, e.Limit)}, nil
 	}
 	t := taken{to: e.To, counter: e.Counter}
 	why := ""
-	if resume != nil {
-		if to := resume.Default[run.Item.Family]; to != "" {
+	switch {
+	case w.key != "" && e.Routes[w.key] != "":
+		t.to, why = e.Routes[w.key], ", as "+w.key+" says"
+		if kind := p.Kind(run.Plane, t.to); kind != nil && !slices.Contains(kind.Owns, run.Item.Family) {
+			return taken{}, &RouteError{FailInvalidArtifact, run.Node, w.outcome,
+				fmt.Sprintf("%s leads to %s, which does not work on items of family %s", w.key, t.to, run.Item.Family)}
+		}
+	case w.resume != nil:
+		if to := w.resume.Default[run.Item.Family]; to != "" {
 			t.to = to
 		}
-		key, to, err := p.wish(run, resume, outcome, metadata)
+		key, to, err := p.wish(run, w.resume, w.outcome, w.metadata)
 		if err != nil {
 			return taken{}, err
 		}
@@ -173,7 +214,7 @@ func (p *Plan) take(run *Run, counters map[string]int, e *Edge, resume *Resume, 
 			t.to, why = to, ", named by "+key
 		}
 	}
-	t.why = fmt.Sprintf("%s → %s%s", outcome, t.to, why)
+	t.why = fmt.Sprintf("%s → %s%s", w.outcome, t.to, why)
 	if e.Counter != "" {
 		t.why += fmt.Sprintf(" (%s %d of %d)", e.Counter, spent+1, e.Limit)
 	}

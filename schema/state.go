@@ -14,6 +14,7 @@ const (
 	StateBlocked    = "blocked"
 	StateCancelled  = "cancelled"
 	StateSuperseded = "superseded"
+	StateOpen       = "open" // a closure target whose lineage is at work
 )
 
 // Ended reports whether nothing will happen to an item in this state by itself.
@@ -32,7 +33,8 @@ type Item struct {
 	Title     string    `json:"title,omitempty"`
 	Priority  int       `json:"priority,omitempty"`
 	DependsOn []string  `json:"depends_on,omitempty"`
-	Blocks    []string  `json:"blocks,omitempty"` // ids whose dependencies carry this one because it says so
+	Target    string    `json:"target_stage,omitempty"` // node that its document asks to begin at
+	Blocks    []string  `json:"blocks,omitempty"`       // ids whose dependencies carry this one because it says so
 	Lineage   Lineage   `json:"lineage,omitzero"`
 	Checks    []Check   `json:"checks,omitempty"`
 	CreatedAt time.Time `json:"created_at,omitzero"`
@@ -51,8 +53,12 @@ type Item struct {
 	Counters map[string]int `json:"counters,omitempty"`
 	Last     *Outcome       `json:"last_outcome,omitempty"`
 	Blocked  *Blocked       `json:"blocked,omitempty"`
-	Cancel   *Cancel        `json:"cancel,omitempty"`   // wanted while active; obeyed when the stage ends
-	EndedBy  string         `json:"ended_by,omitempty"` // prune, command, run, admit --done
+	Cancel   *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
+	EndedBy  string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
+	EndedSeq uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
+	Raised   string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
+	Closure  *Closure       `json:"closure,omitempty"`   // of a closure target
+	Learned  *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
 	Updated  time.Time      `json:"updated_at"`
 	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
 }
@@ -100,6 +106,37 @@ type Cancel struct {
 	Sent string `json:"sent,omitempty"`
 }
 
+// A Closure is what a closure target has beyond any other item. The item's id is that of its root spec, its
+// generation counts how often the root was opened.
+type Closure struct {
+	Contract []File        `json:"contract"`               // root spec and idea as they were when it opened, below the workspace folder
+	Verdict  string        `json:"verdict,omitempty"`      // the latest: pass, gaps, unproven, abandoned
+	Judged   uint64        `json:"judged_seq,omitempty"`   // journal record of the latest verdict
+	At       time.Time     `json:"judged_at,omitzero"`     //
+	Verdicts int           `json:"verdicts,omitempty"`     // given in this generation
+	Kept     []string      `json:"kept,omitempty"`         // files of the latest verdict: rubric, verdict, report
+	Gaps     []string      `json:"gaps,omitempty"`         // titles, of the latest verdict
+	Checks   []CheckRecord `json:"checks,omitempty"`       // that the latest verdict rests on
+	Tree     string        `json:"tree,omitempty"`         // working tree that they ran on
+	Reopened string        `json:"reopened_for,omitempty"` // why a generation above the first was opened
+}
+
+// Verdicts of a closure target.
+const (
+	VerdictPass      = "pass"
+	VerdictGaps      = "gaps"
+	VerdictUnproven  = "unproven"  // closed without any check to prove it
+	VerdictAbandoned = "abandoned" // ended by the operator
+)
+
+// A Learned is a change of a skill that a stage has decided on and that is not in skills/learned/ yet.
+type Learned struct {
+	Skill   string `json:"skill"`
+	Run     string `json:"run"`
+	Request string `json:"request"`
+	Files   []File `json:"files"` // relative to the request folder
+}
+
 // A Note is one intervention.
 type Note struct {
 	At   time.Time `json:"at"`
@@ -128,6 +165,7 @@ type Run struct {
 	Node          string    `json:"node"`               // current or next node
 	Request       string    `json:"request,omitempty"`  // in flight; "" while the next stage waits to start
 	Restarts      int       `json:"restarts,omitempty"` // of this node after run-scope failures
+	Rechecks      int       `json:"rechecks,omitempty"` // of a closure's checks, because the tree had moved
 	Steps         []Step    `json:"steps,omitempty"`
 	Started       time.Time `json:"started_at"`
 	Ended         time.Time `json:"ended_at,omitzero"`

@@ -23,13 +23,13 @@ func (v *View) NewItem(doc *schema.Document, source string) (it *schema.Item, da
 		SchemaVersion: schema.Version, Family: doc.Kind, ID: doc.ID, State: schema.StateQueue,
 		Title: head.Title, Priority: head.Priority, Lineage: head.Lineage, Checks: head.Checks,
 		CreatedAt: head.CreatedAt, CreatedBy: head.CreatedBy, Generation: 1, Document: schema.DigestOf(data),
-		Source: source, Updated: v.Now,
+		Source: source, Target: head.Target, Updated: v.Now,
 	}
 	if it.CreatedAt.IsZero() {
 		it.CreatedAt = v.Now // a kind that calls it otherwise: the order of claiming needs one
 	}
 	if f.Dependency != "" {
-		it.DependsOn = head.DependsOn
+		it.DependsOn = doc.IDs(f.Dependency)
 	}
 	it.Path = v.DocumentPath(it, schema.StateQueue)
 	return it, data, nil

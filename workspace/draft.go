@@ -61,7 +61,7 @@ func (d *Draft) Write() {
 func (d *Draft) End(it *schema.Item, state, by string) {
 	to := d.v.DocumentPath(it, state)
 	d.m.MoveFile(it.Path, to, it.Document)
-	it.Path, it.State, it.EndedBy, it.Blocked = to, state, by, nil
+	it.Path, it.State, it.EndedBy, it.EndedSeq, it.Blocked = to, state, by, d.v.Seq+1, nil
 }
 
 // Needs is what an item of the document depends on: what the document names, and the items that say

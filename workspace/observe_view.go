@@ -52,7 +52,7 @@ func (o *Observers) View(s *State) *View {
 		State: s, Now: now, Daemon: o.opt.Daemon, Config: o.config(s), Registry: o.inputs.registry,
 		NewID:    func(prefix string) string { return newID(prefix, now) },
 		Intake:   o.intake.view(s, touched),
-		Requests: o.requests.view(s),
+		Requests: o.requests.view(s, o.plan),
 		Hands:    o.hands.view(s, touched),
 		Notices:  o.notices,
 		Asked:    o.asked,

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,22 +22,29 @@ type requests struct {
 	registry *document.Registry
 	read     func(name string, max int64) ([]byte, error)
 
-	active map[string]string // request → run
+	active map[string]flight // by request
 	lost   map[string]string // given up, of runs that go on: only what it reports after all is of interest
 	seen   map[string]*RequestSeen
 
 	trouble schema.Diagnostics // requests that could not be looked at, and are presumed alive
 }
 
+// A flight is where an active request lies, and what its stage kind writes by its run's plan: what the request folder
+// says of it the agent could have rewritten.
+type flight struct {
+	run    string
+	writes []schema.Artifact
+}
+
 func newRequests(dir string, read func(string, int64) ([]byte, error)) *requests {
-	return &requests{dir: dir, read: read, active: map[string]string{}, seen: map[string]*RequestSeen{}}
+	return &requests{dir: dir, read: read, active: map[string]flight{}, seen: map[string]*RequestSeen{}}
 }
 
 // refresh asks every active request, in the order in which the answers count.
 func (r *requests) refresh(ctx context.Context) error {
 	next := make(map[string]*RequestSeen, len(r.active)+len(r.lost))
 	r.trouble = nil
-	for id, run := range r.active {
+	for id, f := range r.active {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -44,9 +52,9 @@ func (r *requests) refresh(ctx context.Context) error {
 			next[id] = old
 			continue
 		}
-		seen, err := r.look(run, id)
+		seen, err := r.look(f, id)
 		if err != nil { // nothing is done to what cannot be looked at, and the others go on
-			d := unreadable(RequestDir(run, id), err)
+			d := unreadable(RequestDir(f.run, id), err)
 			d.Severity = schema.Warning
 			r.trouble = append(r.trouble, d)
 			seen = &RequestSeen{Alive: true, Started: true}
@@ -80,8 +88,8 @@ func (r *requests) late(run, id string) (*RequestSeen, error) {
 	return &RequestSeen{Started: true, Completion: done}, nil
 }
 
-func (r *requests) look(run, id string) (*RequestSeen, error) {
-	name := RequestDir(run, id)
+func (r *requests) look(f flight, id string) (*RequestSeen, error) {
+	name := RequestDir(f.run, id)
 	dir := filepath.Join(r.dir, filepath.FromSlash(name))
 	alive, err := reqdir.Alive(dir)
 	switch {
@@ -100,7 +108,7 @@ func (r *requests) look(run, id string) (*RequestSeen, error) {
 		seen.Broken = fmt.Sprintf("completion.json is that of request %q", done.Request)
 	case err == nil:
 		seen.Completion = done
-		r.inspect(seen, name, dir, done)
+		r.inspect(seen, name, f.writes, done)
 		return seen, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		seen.Broken = err.Error()
@@ -122,28 +130,26 @@ func (r *requests) look(run, id string) (*RequestSeen, error) {
 		return &RequestSeen{Alive: true, Started: true}, nil
 	}
 	if _, err := reqdir.ReadCompletion(dir); err == nil {
-		return r.look(run, id)
+		return r.look(f, id)
 	}
 	if seen.Salvage, err = reqdir.Salvage(dir); err != nil {
 		return nil, err
 	}
 	if seen.Salvage != nil {
-		r.inspect(seen, name, dir, seen.Salvage)
+		r.inspect(seen, name, f.writes, seen.Salvage)
 	}
 	return seen, nil
 }
 
 // inspect checks what the completion lists: artifacts against their definitions, and the outbox.
-func (r *requests) inspect(seen *RequestSeen, name, dir string, done *schema.Completion) {
+func (r *requests) inspect(seen *RequestSeen, name string, writes []schema.Artifact, done *schema.Completion) {
 	definitions := map[string]string{}
-	if req, err := reqdir.ReadRequest(dir); err == nil {
-		for _, a := range req.Artifacts {
-			definitions[a.File] = a.Schema
-		}
+	for _, a := range writes {
+		definitions[a.File] = a.Schema
 	}
 	for _, f := range done.Artifacts {
 		definition := definitions[f.Path]
-		if definition == "" || path.Ext(f.Path) != ".json" {
+		if definition == "" {
 			continue
 		}
 		data, diag := r.listed(name, f)
@@ -151,7 +157,14 @@ func (r *requests) inspect(seen *RequestSeen, name, dir string, done *schema.Com
 			seen.Invalid = append(seen.Invalid, *diag)
 			continue
 		}
-		seen.Invalid = append(seen.Invalid, r.registry.CheckJSON(definition, f.Path, data)...)
+		record, diags := r.registry.Artifact(definition, f.Path, data)
+		seen.Invalid = append(seen.Invalid, diags...)
+		if record != nil {
+			if seen.Records == nil {
+				seen.Records = map[string]json.RawMessage{}
+			}
+			seen.Records[f.Path] = record
+		}
 	}
 	for _, f := range done.Outbox {
 		if ignored(path.Base(f.Path)) {
@@ -187,8 +200,8 @@ func (r *requests) listed(name string, f schema.File) ([]byte, *schema.Diagnosti
 }
 
 // view notes which requests are active now, and which were given up, and shows what was seen of them.
-func (r *requests) view(s *State) map[string]*RequestSeen {
-	r.active, r.lost = make(map[string]string, len(s.Runs)), map[string]string{}
+func (r *requests) view(s *State, plans func(schema.Digest) *schema.Plan) map[string]*RequestSeen {
+	r.active, r.lost = make(map[string]flight, len(s.Runs)), map[string]string{}
 	shown := make(map[string]*RequestSeen, len(s.Runs))
 	show := func(request string) {
 		if seen := r.seen[request]; seen != nil {
@@ -197,7 +210,13 @@ func (r *requests) view(s *State) map[string]*RequestSeen {
 	}
 	for _, run := range s.Runs {
 		if run.Request != "" {
-			r.active[run.Request] = run.ID
+			f := flight{run: run.ID}
+			if p := plans(run.Plan); p != nil {
+				if kind := p.Kind(run.Plane, run.Node); kind != nil {
+					f.writes = kind.Writes
+				}
+			}
+			r.active[run.Request] = f
 			show(run.Request)
 		}
 		for i := range run.Steps {

@@ -32,9 +32,10 @@ type State struct {
 	ready      map[string][]*schema.Item          // claimable by family, in claim order
 	counts     map[string]map[string]int          // family → state → items
 	in         map[string]map[schema.Key]bool     // active and blocked items by state: the few that are looked at always
-	touched    map[schema.Key]bool                // changed since the last Touched
-	lastStage  *schema.Outcome                    // of the stage whose result was applied last
-	bulk       bool                               // a long fold is under way: the indexes are made at its end
+	lineage    lineages
+	touched    map[schema.Key]bool // changed since the last Touched
+	lastStage  *schema.Outcome     // of the stage whose result was applied last
+	bulk       bool                // a long fold is under way: the indexes are made at its end
 }
 
 // NewState is the fold of an empty journal.
@@ -44,6 +45,7 @@ func NewState() *State {
 		byPath: map[string]schema.Key{}, byDecl: map[string]map[schema.Key]bool{},
 		dependants: map[schema.Key]map[schema.Key]bool{}, blockers: map[schema.Key]map[schema.Key]bool{}, ready: map[string][]*schema.Item{},
 		counts: map[string]map[string]int{}, in: map[string]map[schema.Key]bool{}, touched: map[schema.Key]bool{},
+		lineage: newLineages(),
 	}
 }
 
@@ -197,6 +199,7 @@ func (s *State) index(it *schema.Item) {
 	if it.State == schema.StateActive || it.State == schema.StateBlocked {
 		add(s.in, it.State, k)
 	}
+	s.lineage.add(it)
 }
 
 // compareOutcomes orders by time; those of one moment by request, so that the order in which items are
@@ -219,11 +222,13 @@ func (s *State) setItems(items []*schema.Item) {
 	for _, it := range items {
 		if it.State == schema.StateQueue && len(s.Unmet(it)) == 0 {
 			s.ready[it.Family] = append(s.ready[it.Family], it)
+			s.lineage.append(it)
 		}
 	}
 	for _, q := range s.ready {
 		slices.SortFunc(q, claimOrder)
 	}
+	s.lineage.sort()
 }
 
 func add[A, B comparable](m map[A]map[B]bool, a A, b B) {
@@ -257,6 +262,7 @@ func (s *State) unindex(it *schema.Item) {
 		delete(s.counts[k.Family], it.State)
 	}
 	delete(s.in[it.State], k)
+	s.lineage.drop(it)
 	s.dequeue(it)
 }
 
@@ -278,12 +284,14 @@ func (s *State) requeue(it *schema.Item) {
 	q := s.ready[it.Family]
 	i, _ := slices.BinarySearchFunc(q, it, claimOrder)
 	s.ready[it.Family] = slices.Insert(q, i, it)
+	s.lineage.requeue(it)
 }
 
 func (s *State) dequeue(it *schema.Item) {
 	q := s.ready[it.Family]
 	if i, found := slices.BinarySearchFunc(q, it, claimOrder); found {
 		s.ready[it.Family] = slices.Delete(q, i, i+1)
+		s.lineage.dequeue(it)
 	}
 }
 

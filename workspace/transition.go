@@ -64,7 +64,10 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	if state != schema.StateActive {
 		it.Cancel = nil
 	}
-	if !schema.Ended(state) {
+	it.EndedSeq = 0
+	if schema.Ended(state) {
+		it.EndedSeq = v.Seq + 1 // of the record that this becomes
+	} else {
 		it.EndedBy = ""
 	}
 	m.PutItem(it)

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"encoding/json"
 	"time"
 
 	"millrace/schema"
@@ -82,14 +83,15 @@ type Compiled struct {
 
 // RequestSeen is what can be seen of an active request, in the order in which it must be looked at.
 type RequestSeen struct {
-	Alive      bool               // the supervisor's lock is held
-	Completion *schema.Completion // readable, complete, and the lock is free
-	Broken     string             // a completion is there but cannot be read: why
-	Started    bool               // spent: an agent may have been started
-	Strays     int                // processes that still carry the request's mark
-	Salvage    *schema.Completion // lost, nothing of it lives: what its files still say; Claim may be nil
-	Invalid    schema.Diagnostics // artifacts whose content breaks their definition
-	Outbox     []OutboxFile       // parsed outbox documents of Completion or Salvage
+	Alive      bool                       // the supervisor's lock is held
+	Completion *schema.Completion         // readable, complete, and the lock is free
+	Broken     string                     // a completion is there but cannot be read: why
+	Started    bool                       // spent: an agent may have been started
+	Strays     int                        // processes that still carry the request's mark
+	Salvage    *schema.Completion         // lost, nothing of it lives: what its files still say; Claim may be nil
+	Invalid    schema.Diagnostics         // artifacts whose content breaks their definition
+	Records    map[string]json.RawMessage // by file: what valid artifacts that have a definition say, as JSON
+	Outbox     []OutboxFile               // parsed outbox documents of Completion or Salvage
 }
 
 // Lost reports whether the request was spent and nothing of it lives any more.
@@ -129,7 +131,7 @@ type GitFacts struct {
 // A Query asks the observers for something too dear to look at always. The answer is in the next
 // view's Asked.
 type Query struct {
-	Kind string // "file": bytes of a workspace file of at most 1 MiB; "content": bytes the journal once wrote
+	Kind string // "file": bytes of a workspace file of at most 1 MiB; "content": bytes the journal once wrote; "tree": git's digest of the working tree
 	Arg  string
 }
 

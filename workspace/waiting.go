@@ -154,7 +154,12 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 	if p == nil {
 		return all
 	}
-	plane, node := entry(p, it.Family)
+	plane, node := entry(p, it)
+	if plane != "" && node == "" {
+		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true,
+			Message:   fmt.Sprintf("target_stage %s is no node where a %s may begin", it.Target, it.Family),
+			ClearedBy: "a document with another target_stage, or none"})
+	}
 	if node == "" {
 		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true,
 			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
@@ -179,11 +184,12 @@ func (v *View) handled(it *schema.Item) []schema.Waiting {
 	return nil
 }
 
-// entry finds the plane whose graph takes a family, and the node it enters at.
-func entry(p *schema.Plan, family string) (plane, node string) {
+// entry finds the plane whose graph takes an item, and the node it begins at; "" when its document asks for one
+// where it may not.
+func entry(p *schema.Plan, it *schema.Item) (plane, node string) {
 	for _, plane := range p.PlaneOrder {
-		if g := p.Graphs[plane]; g != nil && slices.Contains(g.Claim, family) {
-			return plane, g.Entry[family]
+		if g := p.Graphs[plane]; g != nil && slices.Contains(g.Claim, it.Family) {
+			return plane, g.Begin(it.Family, it.Target)
 		}
 	}
 	return "", ""

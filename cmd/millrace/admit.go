@@ -128,7 +128,7 @@ func (o *intakeOptions) release(w *workspace.Workspace, v *workspace.View, m *wo
 	if err != nil {
 		return err
 	}
-	it.State, it.EndedBy = schema.StateDone, "admit --done"
+	it.State, it.EndedBy, it.EndedSeq = schema.StateDone, "admit --done", v.Seq+1
 	it.Path = v.DocumentPath(it, schema.StateDone)
 	it.Declared = &schema.Declaration{Path: d.Path, Digest: d.Digest, Branch: v.Git.Branch}
 	m.Expect = append(m.Expect, workspace.Input{Path: d.Path, Digest: d.File})

@@ -5,6 +5,8 @@ package dispatch
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -85,12 +87,15 @@ func (c *chooser) claims() *reconcile.Proposal {
 			continue
 		}
 		for _, family := range g.Claim {
-			n := g.Nodes[g.Entry[family]]
-			if n == nil || len(c.Ready(family)) == 0 || c.waits(c.current, c.Control.Plan, n.Runner) {
+			waits := map[string]bool{}
+			for node := range begins(g, family) {
+				waits[node] = c.waits(c.current, c.Control.Plan, g.Nodes[node].Runner)
+			}
+			if !slices.Contains(slices.Collect(maps.Values(waits)), false) {
 				continue
 			}
 			for _, it := range c.Ready(family) {
-				if touched[it.Key()] {
+				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] {
 					continue
 				}
 				if p := c.offer(c.first(plane, g, it)); p != nil {
@@ -102,11 +107,16 @@ func (c *chooser) claims() *reconcile.Proposal {
 	return nil
 }
 
+// begins are the nodes where items of a family may begin.
+func begins(g *schema.Graph, family string) iter.Seq[string] {
+	return slices.Values(append([]string{g.Entry[family]}, g.Targets[family]...))
+}
+
 // first is the first stage of an item's new run.
 func (c *chooser) first(plane string, g *schema.Graph, it *schema.Item) *stage {
 	return &stage{plan: c.current, item: it, claim: true, run: &schema.Run{
 		SchemaVersion: schema.Version, Item: it.Key(), Generation: it.Generation, Plan: c.Control.Plan,
-		Plane: plane, Graph: g.ID, State: schema.RunRunning, Node: g.Entry[it.Family], Started: c.Now,
+		Plane: plane, Graph: g.ID, State: schema.RunRunning, Node: g.Begin(it.Family, it.Target), Started: c.Now,
 	}}
 }
 

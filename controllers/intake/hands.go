@@ -62,10 +62,10 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 		b.requeue(next)
 	}
 	b.m.MoveFile(it.Path, h.Path, h.Digest) // has been done; the journal must know
-	next.State, next.Path, next.EndedBy = h.State, h.Path, ""
+	next.State, next.Path, next.EndedBy, next.EndedSeq = h.State, h.Path, "", 0
 	switch {
 	case schema.Ended(h.State):
-		next.EndedBy, next.Blocked = byHand, nil
+		next.EndedBy, next.EndedSeq, next.Blocked = byHand, b.v.Seq+1, nil
 	case h.State == schema.StateBlocked && next.Blocked == nil:
 		next.Blocked = &schema.Blocked{Class: byHand, Message: "moved to blocked by hand", Since: b.v.Now}
 	}

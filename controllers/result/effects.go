@@ -1,6 +1,7 @@
 package result
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -10,24 +11,90 @@ import (
 	"millrace/workspace"
 )
 
-// Effects are what a plan may have done on an edge or at an end, in the commit of the result. The set is
-// closed: workflow.cue names the same ones.
-var effects = map[string]func(*harvest){
-	schema.EffectComplete: func(h *harvest) { h.state = schema.StateDone },
-	schema.EffectBlock:    func(h *harvest) { h.state = schema.StateBlocked },
-	schema.EffectEscalate: (*harvest).escalate,
+// An effect is what a plan may have done on an edge or at an end, in the commit of the result. The set is closed:
+// workflow.cue names the same ones, and says what each does.
+type effect struct {
+	// decide looks whether the stage's result bears the effect out, before anything is changed: it returns the
+	// key that the edge routes by, or the failure that the stage gets instead. It asks for files with h.bytes,
+	// and changes only what the harvest knows of itself. Nil: nothing can be wrong.
+	decide func(*harvest) (key string, refused *schema.Verdict)
+	// apply adds what follows to the mutation. Nil: nothing but the key.
+	apply func(*harvest)
+	// wanted: it is done even when the end of the item's work is wanted. Work that nobody wants any more is
+	// neither blocked nor escalated.
+	wanted bool
+}
+
+var effects = map[string]effect{
+	schema.EffectComplete: {apply: func(h *harvest) { h.state = schema.StateDone }, wanted: true},
+	schema.EffectBlock:    {apply: func(h *harvest) { h.state = schema.StateBlocked }},
+	schema.EffectEscalate: {apply: (*harvest).escalate},
+}
+
+// foresee lets effects decide. The first key counts, and the first refusal.
+func (h *harvest) foresee(names []string) (key string, refused *schema.Verdict) {
+	for _, name := range names {
+		e := effects[name]
+		if e.decide == nil {
+			continue
+		}
+		k, refused := e.decide(h)
+		if refused != nil {
+			return "", refused
+		}
+		key = firstOf(key, k)
+	}
+	return key, nil
 }
 
 // effect does one of them. One that this program does not know came with a plan of another version: the
 // item is blocked rather than taken further without it.
 func (h *harvest) effect(name string) {
-	do := effects[name]
-	if do == nil {
+	e, known := effects[name]
+	switch {
+	case !known:
 		h.state = schema.StateBlocked
 		h.note("the plan asks for the effect " + name + ", which this version of Millrace does not know")
-		return
+	case e.apply != nil && (h.item.Cancel == nil || e.wanted):
+		e.apply(h)
 	}
-	do(h)
+}
+
+// refuse is the verdict on a result that does not bear out what would follow.
+func refuse(class, format string, args ...any) *schema.Verdict {
+	return &schema.Verdict{Failure: class, Message: fmt.Sprintf(format, args...)}
+}
+
+// record reads what a valid artifact with a definition says; false when the stage did not write it.
+func (h *harvest) record(file string, into any) bool {
+	data, there := h.seen.Records[file]
+	return there && json.Unmarshal(data, into) == nil
+}
+
+// artifact is what the completion lists of a file; nil when the stage did not write it.
+func (h *harvest) artifact(file string) *schema.File {
+	for i := range h.c.Artifacts {
+		if h.c.Artifacts[i].Path == file {
+			return &h.c.Artifacts[i]
+		}
+	}
+	return nil
+}
+
+// bytes are those of an artifact as it was listed. The first time nobody has read them: they are asked for, and the
+// whole result is looked at again.
+func (h *harvest) bytes(file string) ([]byte, bool) {
+	f := h.artifact(file)
+	if f == nil {
+		return nil, false
+	}
+	q := workspace.AskFile(path.Join(workspace.RequestDir(h.run.ID, h.run.Request), file))
+	a, read := h.Asked[q]
+	if !read {
+		h.asks = append(h.asks, q)
+		return nil, false
+	}
+	return a.Data, a.Err == "" && a.Digest == f.Digest
 }
 
 // escalate blocks the item and opens an incident about it in the incident family's queue.
@@ -60,8 +127,8 @@ func (h *harvest) root() string {
 // incidents counts those of a root; work without a root has no such budget.
 func (h *harvest) incidents(root string) int {
 	n := 0
-	for k, it := range h.Items {
-		if root != "" && k.Family == schema.FamilyIncident && it.Lineage.RootSpecID == root {
+	for it := range h.Lineage(root) {
+		if it.Family == schema.FamilyIncident {
 			n++
 		}
 	}

@@ -34,7 +34,11 @@ func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
 			continue
 		}
 		if h := open(v, r, it); h != nil {
-			return reconcile.Proposal{Mutation: h.apply()}
+			m := h.apply()
+			if len(h.asks) > 0 { // what it decided rests on files that have not been read
+				return reconcile.Proposal{Observe: h.asks}
+			}
+			return reconcile.Proposal{Mutation: m}
 		}
 	}
 	return reconcile.Proposal{Mutation: evidence(v)}
@@ -51,11 +55,14 @@ type harvest struct {
 	c    *schema.Completion
 	seen *workspace.RequestSeen
 
+	edge     *schema.Edge // that the claimed outcome takes
 	step     schema.Step
 	effects  []string
 	admitted []admission
 	declined []schema.Declined
-	state    string // that an effect takes the item to
+	state    string          // that an effect takes the item to
+	why      *schema.Blocked // that an effect gives as the reason of blocking
+	asks     []workspace.Query
 }
 
 // open finds what a run's request has come to; nil while it has come to nothing.

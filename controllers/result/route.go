@@ -31,9 +31,7 @@ func (h *harvest) route(v schema.Verdict) {
 	h.step.Outcome = v.Outcome // effects tell of it
 	h.admit()
 	for _, e := range d.Effects {
-		if h.item.Cancel == nil || e == schema.EffectComplete {
-			h.effect(e) // work that is not wanted any more is neither blocked nor escalated
-		}
+		h.effect(e)
 	}
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
@@ -44,18 +42,36 @@ func (h *harvest) route(v schema.Verdict) {
 	h.end(v, d)
 }
 
-// decision asks the plan. A failure takes the outcome that the plan gives its class; a resume target
-// that is not legal is such a failure.
+// decision asks the plan. A failure takes the outcome that the plan gives its class. A resume target that is not
+// legal is such a failure, and so is a result that does not bear out the effects it would have.
 func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
 	if v.Failure != "" {
-		v = h.failureVerdict(v)
+		return h.divert(v)
+	}
+	if h.edge = h.plan.EdgeOf(h.run, v); h.edge != nil {
+		key, refused := h.foresee(h.edge.Effects)
+		if refused != nil {
+			return h.divert(*refused)
+		}
+		v.Key = key
 	}
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
-	if refused := (*schema.RouteError)(nil); errors.As(err, &refused) && v.Failure == "" {
-		v = h.failureVerdict(h.failed(refused.Class, refused.Error()))
-		h.admitted, h.declined = nil, nil
-		d, err = h.plan.Route(h.run, h.item.Counters, v)
+	if refused := (*schema.RouteError)(nil); errors.As(err, &refused) {
+		return h.divert(h.failed(refused.Class, refused.Error()))
 	}
+	if end := h.plan.Graphs[h.run.Plane].Ends[d.End]; err == nil && end != nil {
+		if _, refused := h.foresee(end.Effects); refused != nil {
+			return h.divert(*refused)
+		}
+	}
+	return v, d, err
+}
+
+// divert routes a failure; what a failed stage proposed is not admitted.
+func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
+	h.admitted, h.declined = nil, nil
+	v = h.failureVerdict(v)
+	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err
 }
 
@@ -91,9 +107,15 @@ func (h *harvest) end(v schema.Verdict, d schema.Decision) {
 	case schema.StateDone:
 		h.m.Complete(h.View, h.item)
 	case schema.StateBlocked:
-		h.m.Block(h.View, h.item, h.blocked(v))
+		why := h.blocked(v)
+		if h.why != nil {
+			why = *h.why
+		}
+		h.m.Block(h.View, h.item, why)
 	default:
-		h.item.EndedBy = "run"
+		if schema.Ended(state) {
+			h.item.EndedBy = "run"
+		}
 		h.m.MoveItem(h.View, h.item, state)
 	}
 }

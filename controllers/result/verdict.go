@@ -124,7 +124,7 @@ func said(c *schema.Claim) string {
 // stage. A check that should have been run and left none has not passed.
 func (h *harvest) checks() (due, passed bool) {
 	for _, c := range h.item.Checks {
-		r := h.record(c.Name)
+		r := h.check(c.Name)
 		if r == nil || !r.Passed {
 			return true, false
 		}
@@ -132,9 +132,9 @@ func (h *harvest) checks() (due, passed bool) {
 	return len(h.item.Checks) > 0, true
 }
 
-func (h *harvest) record(check string) *schema.CheckRecord {
+func (h *harvest) check(name string) *schema.CheckRecord {
 	for i := range h.c.ChecksAfter {
-		if r := &h.c.ChecksAfter[i]; r.Name == check {
+		if r := &h.c.ChecksAfter[i]; r.Name == name {
 			return r
 		}
 	}
@@ -147,5 +147,5 @@ func (h *harvest) proven(outcome string) bool {
 	if !slices.Contains(h.plan.ChecksAfter(h.run.Plane, h.run.Node), outcome) {
 		return true
 	}
-	return !slices.ContainsFunc(h.item.Checks, func(c schema.Check) bool { return h.record(c.Name) == nil })
+	return !slices.ContainsFunc(h.item.Checks, func(c schema.Check) bool { return h.check(c.Name) == nil })
 }

@@ -115,6 +115,7 @@ func (c *compiler) run() {
 		Assets:        map[string]string{},
 		Inputs:        c.inputs,
 		Checks:        c.config.value.Checks,
+		Closure:       c.config.value.Closure,
 		Recovery:      c.config.value.AutoRecovery,
 	}
 	if !c.takeGraphs() || c.report.failed() {
@@ -127,6 +128,7 @@ func (c *compiler) run() {
 	c.bind()
 	c.embed()
 	c.order()
+	c.triggers()
 	c.lookAside()
 }
 
@@ -295,15 +297,8 @@ func (c *compiler) takeKind(graph *schema.Graph, node string) {
 
 // order decides lanes and which plane comes first.
 func (c *compiler) order() {
-	for _, plane := range c.mode.PlaneOrder {
-		if c.plan.Graphs[plane] != nil {
-			c.plan.PlaneOrder = append(c.plan.PlaneOrder, plane)
-		}
-	}
-	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
-		if !slices.Contains(c.plan.PlaneOrder, plane) {
-			c.plan.PlaneOrder = append(c.plan.PlaneOrder, plane)
-		}
+	c.plan.PlaneOrder, c.plan.ClosureOrder = c.planes(c.mode.PlaneOrder), c.planes(c.mode.Closure)
+	for _, plane := range c.plan.PlaneOrder {
 		c.plan.Lanes[plane] = 1
 		for _, lanes := range []map[string]int{c.mode.Lanes, c.config.value.Runtime.Lanes} {
 			if n, ok := lanes[plane]; ok {
@@ -323,6 +318,17 @@ func (c *compiler) order() {
 				fmt.Sprintf("mode %q has no plane %q", c.mode.ID, plane), "")
 		}
 	}
+}
+
+// planes puts those that the plan has in an order; those that it does not name come last.
+func (c *compiler) planes(order []string) []string {
+	planes := slices.DeleteFunc(slices.Clone(order), func(plane string) bool { return c.plan.Graphs[plane] == nil })
+	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
+		if !slices.Contains(planes, plane) {
+			planes = append(planes, plane)
+		}
+	}
+	return planes
 }
 
 // Marshal writes a plan as canonical JSON: keys sorted, two blanks of indentation, one line end. Its digest

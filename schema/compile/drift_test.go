@@ -92,7 +92,11 @@ func jsonNames(t reflect.Type) []string {
 func TestClosedSetsMatch(t *testing.T) {
 	defs := definitionsValue(t)
 	for definition, want := range map[string][]string{
-		"#Effect": {schema.EffectComplete, schema.EffectBlock, schema.EffectEscalate},
+		"#Effect": {
+			schema.EffectComplete, schema.EffectBlock, schema.EffectEscalate, schema.EffectDisposition, schema.EffectHandoff,
+			schema.EffectDecompose, schema.EffectDraft, schema.EffectPacket, schema.EffectCritique, schema.EffectPromote,
+			schema.EffectRepair, schema.EffectProve, schema.EffectClose, schema.EffectRemediate, schema.EffectLearn,
+		},
 		"#Class": {schema.ClassSuccess, schema.ClassNoOp, schema.ClassFollowup, schema.ClassEscalate, schema.ClassBlocked,
 			schema.ClassRecoverable},
 	} {

@@ -78,6 +78,7 @@ func plainFile(name string) bool {
 		schema.CancelFile, schema.CompletionFile, schema.ResultFile, schema.TerminalFile, schema.StdoutFile, schema.StderrFile,
 		schema.FinalFile, schema.InvocationFile, schema.OutboxFolder, "skills"}
 	top, _, _ := strings.Cut(name, "/")
+	name = strings.TrimSuffix(name, "/") // a folder
 	return name != "" && name != "." && path.Clean(name) == name && !path.IsAbs(name) && top != ".." && !slices.Contains(own, top)
 }
 
@@ -119,6 +120,16 @@ func (l lawyer) entries() {
 			l.say(fmt.Sprintf("there is no family %q", family), choice(family, slices.Sorted(maps.Keys(l.plan.Families))), "entry", family)
 		case f.Plane != g.Plane:
 			l.say(fmt.Sprintf("items of family %q belong to plane %q", family, f.Plane), "", "entry", family)
+		}
+	}
+	for _, family := range slices.Sorted(maps.Keys(g.Targets)) {
+		if g.Entry[family] == "" {
+			l.say(fmt.Sprintf("items of family %q do not enter the graph", family), choice(family, slices.Sorted(maps.Keys(g.Entry))), "target_stages", family)
+		}
+		for i, node := range g.Targets[family] {
+			if g.Nodes[node] == nil {
+				l.say(fmt.Sprintf("there is no node %q", node), choice(node, slices.Sorted(maps.Keys(g.Nodes))), "target_stages", family, fmt.Sprint(i))
+			}
 		}
 	}
 	claim, entry := slices.Sorted(slices.Values(g.Claim)), slices.Sorted(maps.Keys(g.Entry))
@@ -164,6 +175,12 @@ func (l lawyer) edge(e *schema.Edge, field ...string) {
 			l.say(fmt.Sprintf("leads to %q, which is no node and no end", target), choice(target, targets), field...)
 		}
 	}
+	for _, key := range slices.Sorted(maps.Keys(e.Routes)) {
+		if target := e.Routes[key]; !slices.Contains(targets, target) {
+			l.say(fmt.Sprintf("routes.%s leads to %q, which is no node and no end", key, target), choice(target, targets), field...)
+		}
+	}
+	l.keys(e, field...)
 	if end := l.graph.Ends[e.To]; end != nil && end.Gate != nil && e.Counter != "" {
 		l.say(fmt.Sprintf("counts %s on the way to %s, whose gate counts itself", e.Counter, e.To), "leave the counter to the gate", field...)
 	}
@@ -191,21 +208,56 @@ func (l lawyer) edge(e *schema.Edge, field ...string) {
 	}
 }
 
+// effectKeys are those that the effects decide on.
+var effectKeys = map[string][]string{
+	schema.EffectDisposition: {"blocked", "emitted_child_specs"},
+	schema.EffectRepair:      {"apply_repaired_generated_task", "block", "rerun_contractor", "rerun_evaluator", "rerun_manager"},
+	schema.EffectProve:       {"remediation"},
+	schema.EffectHandoff:     {"blocked", "noop", "to_execution", "to_planning"},
+}
+
+// keys: what an effect may decide is routed, and nothing else.
+func (l lawyer) keys(e *schema.Edge, field ...string) {
+	var known []string
+	partly := false
+	for _, effect := range e.Effects {
+		known = append(known, effectKeys[effect]...)
+		partly = partly || effect == schema.EffectHandoff // what is not routed contradicts the outcome
+	}
+	slices.Sort(known)
+	for _, key := range known {
+		if e.Routes[key] == "" && !partly {
+			l.say(fmt.Sprintf("nothing says where %s leads", key), fmt.Sprintf("add routes: %s: \"node or end\"", key), field...)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(e.Routes)) {
+		if !slices.Contains(known, key) {
+			l.say(fmt.Sprintf("no effect of the edge decides on %q", key), choice(key, known), field...)
+		}
+	}
+}
+
 func (l lawyer) kind(node string) *schema.StageKind { return l.plan.Stages[l.graph.Nodes[node].Stage] }
 
 func (l lawyer) ends() {
 	for _, name := range slices.Sorted(maps.Keys(l.graph.Ends)) {
 		end := l.graph.Ends[name]
-		well := end.Class == schema.ClassSuccess || end.Class == schema.ClassNoOp || end.Class == schema.ClassFollowup
-		if done := end.State == schema.StateDone; done != well {
+		well := end.Class == schema.ClassSuccess || end.Class == schema.ClassNoOp
+		if done := end.State == schema.StateDone; done != well && end.Class != schema.ClassFollowup {
 			l.say(fmt.Sprintf("class %s does not go with state %s", end.Class, end.State),
-				"success, no_op and followup_needed end as done, the others as another state", "ends", name)
+				"success and no_op end as done, followup_needed as what you like, the others as another state", "ends", name)
 		}
 		for effect, state := range map[string]string{
 			schema.EffectComplete: schema.StateDone, schema.EffectBlock: schema.StateBlocked, schema.EffectEscalate: schema.StateBlocked,
+			schema.EffectClose: schema.StateDone, schema.EffectRemediate: schema.StateOpen, schema.EffectPromote: schema.StateDone,
 		} {
 			if slices.Contains(end.Effects, effect) && end.State != state {
 				l.say(fmt.Sprintf("effect %s leaves an item %s, and the end says %s", effect, state, end.State), "", "ends", name)
+			}
+		}
+		for _, effect := range end.Effects {
+			if effectKeys[effect] != nil {
+				l.say(fmt.Sprintf("effect %s decides where to go on, and here the run has ended", effect), "put it on the edge", "ends", name)
 			}
 		}
 		if slices.Contains(end.Effects, schema.EffectEscalate) && l.plan.Families[schema.FamilyIncident] == nil {
@@ -251,9 +303,17 @@ func (l lawyer) hops(node, family string) []hop {
 	var all []hop
 	add := func(e *schema.Edge, by string) {
 		free := e.Counter == ""
-		all = append(all, hop{e.To, by, free})
+		if e.Resume == nil || e.Resume.Default[family] == "" { // else that is where it goes
+			all = append(all, hop{e.To, by, free})
+		}
 		if !free {
 			all = append(all, hop{e.Then, by + " with " + e.Counter + " spent", true})
+		}
+		for _, key := range slices.Sorted(maps.Keys(e.Routes)) {
+			to := e.Routes[key]
+			if family == "" || l.graph.Nodes[to] == nil || slices.Contains(l.kind(to).Owns, family) { // else the plan refuses it
+				all = append(all, hop{to, by + " with " + key, free})
+			}
 		}
 		if e.Resume == nil {
 			return
@@ -305,7 +365,9 @@ func (l lawyer) reach() map[string][]string {
 		}
 	}
 	for _, family := range slices.Sorted(maps.Keys(l.graph.Entry)) {
-		walk(l.graph.Entry[family], family)
+		for _, node := range append([]string{l.graph.Entry[family]}, l.graph.Targets[family]...) {
+			walk(node, family)
+		}
 	}
 	return families
 }

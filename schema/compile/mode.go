@@ -21,6 +21,8 @@ type Mode struct {
 	Lanes       map[string]int                 `json:"lanes,omitempty"`
 	Exclusive   [][]string                     `json:"exclusive"`
 	PlaneOrder  []string                       `json:"plane_order"`
+	Closure     []string                       `json:"closure_order"`
+	Triggers    []schema.Trigger               `json:"learning_triggers,omitempty"`
 }
 
 // A ModeStage overrides one stage kind within a mode.

@@ -132,16 +132,23 @@ func plain(value any, s *shape) any {
 // CheckJSON checks JSON against a definition such as "#Item"; a path that ends in .md is read as
 // headed Markdown.
 func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagnostics {
+	_, diags := r.Artifact(definition, path, data)
+	return diags
+}
+
+// Artifact checks like CheckJSON and returns the record as JSON, whatever it was written in; nil when it is not
+// valid.
+func (r *Registry) Artifact(definition, path string, data []byte) (json.RawMessage, schema.Diagnostics) {
 	r.defined()
 	c := &checker{path: path, subject: strings.TrimPrefix(definition, "#")}
 	d, err := r.find(definition)
 	if err != nil {
 		c.add(place{}, "", err.Error(), "name a definition of schema/")
-		return c.diags
+		return nil, c.diags
 	}
 	recs, diags := r.records(path, data, 64*schema.MaxFile)
 	if diags != nil {
-		return diags
+		return nil, diags
 	}
 	if recs[0].headed != nil {
 		c.labels(recs[0], d.shape, false, false)
@@ -151,8 +158,17 @@ func (r *Registry) CheckJSON(definition, path string, data []byte) schema.Diagno
 	}
 	c.title(recs[0], &kind{shape: d.shape})
 	c.raw = !r.written[definition]
-	if value, _ := c.value(recs[0].fields, d.shape, "", c.raw); value != nil {
+	value, _ := c.value(recs[0].fields, d.shape, "", c.raw)
+	if value != nil {
 		r.judge(c, d.value, d.shape, recs[0].fields, value)
 	}
-	return c.sorted()
+	diags = c.sorted()
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	record, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("marshal %s: %v", path, err)) // plain values only
+	}
+	return record, diags
 }
