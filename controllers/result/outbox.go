@@ -83,6 +83,7 @@ func (h *harvest) propose(path string, doc *schema.Document, trial *workspace.Dr
 	if err != nil {
 		return err.Error(), ""
 	}
+	h.inherit(it)
 	k := it.Key()
 	if old := h.Items[k]; old != nil {
 		same := h.Registry.Render(h.Registry.Admit(doc, old.CreatedBy, old.CreatedAt))
@@ -153,7 +154,7 @@ func (h *harvest) stamp(doc *schema.Document) (*schema.Document, string) {
 		c.Fields = map[string]any{}
 	}
 	family := h.Family(doc.Kind)
-	for _, l := range h.lineage(doc) {
+	for _, l := range h.lineage(doc.Kind, doc.ID) {
 		have, there := c.Fields[l.field]
 		switch {
 		case family != nil && l.field == family.IDField || !h.Registry.HasField(doc.Kind, l.field):
@@ -169,14 +170,27 @@ func (h *harvest) stamp(doc *schema.Document) (*schema.Document, string) {
 	return &c, ""
 }
 
+// inherit gives an item what its document has no field for: what comes of it descends from that as well.
+func (h *harvest) inherit(it *schema.Item) {
+	for _, l := range h.lineage(it.Family, it.ID) {
+		switch {
+		case h.Registry.HasField(it.Family, l.field):
+		case l.field == "spec_id":
+			it.Lineage.SpecID = l.value
+		case l.field == "incident_id":
+			it.Lineage.IncidentID = l.value
+		}
+	}
+}
+
 // A lineage is one field of where work comes from. A loose one may say something else: no other work hangs on it.
 type lineage struct {
 	field, value string
 	loose        bool
 }
 
-// lineage is what the documents of a kind get from the item that they come from.
-func (h *harvest) lineage(doc *schema.Document) []lineage {
+// lineage is what a document of a kind gets from the item that it comes from.
+func (h *harvest) lineage(kind, id string) []lineage {
 	l, root, family := h.item.Lineage, h.root(), h.Family(h.item.Family)
 	spec, task, incident, source := l.SpecID, "", l.IncidentID, "derived_spec"
 	switch {
@@ -191,13 +205,13 @@ func (h *harvest) lineage(doc *schema.Document) []lineage {
 		task = h.item.ID
 	}
 	origin := root
-	if origin == "" && doc.Kind == schema.FamilySpec { // it has no ancestors: a root of its own
-		origin = doc.ID
+	if origin == "" && kind == schema.FamilySpec { // it has no ancestors: a root of its own
+		origin = id
 	}
 	all := []lineage{{field: "root_idea_id", value: l.RootIdeaID}, {field: "root_spec_id", value: origin}}
-	switch doc.Kind {
+	switch kind {
 	case schema.FamilySpec:
-		own := origin == doc.ID // what a root rests on is judged in the end
+		own := origin == id // what a root rests on is judged in the end
 		return append(all, lineage{field: "parent_spec_id", value: spec}, lineage{field: "incident_id", value: incident},
 			lineage{"source_type", source, !own}, lineage{"source_id", h.item.ID, !own})
 	case schema.FamilyIncident:
