@@ -172,6 +172,9 @@ func (h *harvest) stamp(doc *schema.Document) (*schema.Document, string) {
 
 // inherit gives an item what its document has no field for: what comes of it descends from that as well.
 func (h *harvest) inherit(it *schema.Item) {
+	if f := h.Family(it.Family); f == nil || len(f.HoldsOpen) == 0 {
+		return // nothing waits for it
+	}
 	for _, l := range h.lineage(it.Family, it.ID) {
 		switch {
 		case h.Registry.HasField(it.Family, l.field):
@@ -200,7 +203,7 @@ func (h *harvest) lineage(kind, id string) []lineage {
 	case h.item.Family == schema.FamilyIncident:
 		incident, source = h.item.ID, "incident"
 	case family.IDField == "probe_id":
-		spec, source = root, "probe"
+		spec, source = firstOf(spec, root), "probe"
 	case family.IDField == "task_id":
 		task = h.item.ID
 	}

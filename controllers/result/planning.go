@@ -153,6 +153,9 @@ func (h *harvest) unadmitted() string {
 	for _, d := range h.declined {
 		all = append(all, d.Path+": "+strings.Join(strings.Fields(d.Why), " "))
 	}
+	if strings.Contains(h.c.Detail, schema.OutboxFolder+"/") { // something that cannot be read lies there
+		all = append(all, h.c.Detail)
+	}
 	if len(all) == 0 {
 		return ""
 	}

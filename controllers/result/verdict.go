@@ -77,6 +77,9 @@ func (h *harvest) claimed() schema.Verdict {
 			return h.failed(h.broken(claim.Outcome, d.Path, schema.FailInvalidArtifact), d.String())
 		}
 	}
+	if len(h.c.Outbox) > schema.MaxItems {
+		return h.failed(schema.FailInvalidArtifact, fmt.Sprintf("%s/ holds more than %d files, and none of them was admitted", schema.OutboxFolder, schema.MaxItems))
+	}
 	if conflict := h.outbox(claim.Outcome); conflict != "" {
 		return h.failed(schema.FailOutboxConflict, conflict)
 	}
