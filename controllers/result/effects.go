@@ -29,6 +29,11 @@ var effects = map[string]effect{
 	schema.EffectComplete: {apply: func(h *harvest) { h.state = schema.StateDone }, wanted: true},
 	schema.EffectBlock:    {apply: func(h *harvest) { h.state = schema.StateBlocked }},
 	schema.EffectEscalate: {apply: (*harvest).escalate},
+	schema.EffectDraft:    {decide: (*harvest).drafts, apply: (*harvest).shelve, wanted: true},
+	schema.EffectPacket:   {decide: (*harvest).packet, apply: (*harvest).further, wanted: true},
+	schema.EffectCritique: {decide: (*harvest).critique, apply: (*harvest).further, wanted: true},
+	schema.EffectPromote:  {decide: (*harvest).promote, apply: (*harvest).promoted, wanted: true},
+	schema.EffectRepair:   {decide: (*harvest).repair, apply: (*harvest).repaired},
 }
 
 // foresee lets effects decide. The first key counts, and the first refusal.
