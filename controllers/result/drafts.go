@@ -154,7 +154,7 @@ func setIDs(doc *schema.Document, field string, ids []string) {
 	doc.Fields[field] = list
 }
 
-// draft is the manifest of the draft that is being worked out, as its document says; false when it is not known yet.
+// draft is what the document of the draft says that is being worked out; empty until it has been read.
 func (h *harvest) draft() (d schema.BlueprintDraft, refused *schema.Verdict) {
 	if h.item.Family != h.family(defDraft) {
 		return d, refuse(schema.FailInvalidArtifact, "%s is no blueprint draft", h.item.Key())
@@ -173,7 +173,7 @@ func (h *harvest) draft() (d schema.BlueprintDraft, refused *schema.Verdict) {
 	return d, refuse(schema.FailInvalidArtifact, "the document of %s cannot be read; millrace doctor says why", h.item.Key())
 }
 
-// judged holds the ids of a packet, or of what is said about one, against the draft.
+// ties are what the ids of a packet, or of what is said about one, must agree with.
 func (h *harvest) ties(ids *schema.BlueprintIDs, d *schema.BlueprintDraft) []tie {
 	l := h.item.Lineage
 	return []tie{
