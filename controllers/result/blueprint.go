@@ -87,7 +87,9 @@ func (h *harvest) text(b *schema.Blueprint, name string) *schema.Verdict {
 // further keeps what was decided, and how far the draft has come with it.
 func (h *harvest) further() {
 	h.shelve()
-	h.item.Blueprint = h.blueprint
+	if h.blueprint != nil {
+		h.item.Blueprint = h.blueprint
+	}
 }
 
 // critique decides that an evaluation which rejects the newest packet is kept, with the critique that says why.

@@ -47,6 +47,19 @@ func TestPromotionsAreRefused(t *testing.T) {
 	}
 }
 
+// A draft that a person dropped is worked out like any other.
+func TestDraftsOfAnOperator(t *testing.T) {
+	o := blueprintWorld(t, nil)
+	o.Admit("kind: blueprint_draft\ndraft_id: a\ntitle: A\nmanifest_id: m\ndraft_index: 0\nacceptance_intent: [x]\n")
+	o.Settle()
+	refused(t, o.pack(packet("a", 0).with(fields{"root_spec_id": "r"})), schema.FailInvalidArtifact, "the work it belongs to has none")
+	passed(t, o.repair(decided("rerun_contractor", nil), nil), o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
+	if it := o.Task("a"); it == nil || it.Lineage != (schema.Lineage{}) {
+		t.Errorf("task is %+v", it)
+	}
+	o.keeps("blueprints/promotions/a.json")
+}
+
 // A task comes from one draft.
 func TestTwoDraftsAreTwoTasks(t *testing.T) {
 	o := blueprintWorld(t, nil)

@@ -37,7 +37,7 @@ func (h *harvest) repair() (string, *schema.Verdict) {
 			return "", refuse(schema.FailInvalidArtifact, "%s: %s is named to go on at, but that is what %s does, and repair_action is %s", a.File, named, other, action)
 		}
 	}
-	if h.edge.Resume == nil {
+	if h.edge.Resume == nil || len(h.edge.Resume.Keys) == 0 {
 		return "", refuse(schema.FailInvalidArtifact, "%s: %s is named to go on at, but %s leads to %s", a.File, named, action, to)
 	}
 	h.resume = named

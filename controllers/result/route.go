@@ -53,7 +53,7 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 		if refused != nil {
 			return h.divert(*refused)
 		}
-		if v.Key = key; h.resume != "" && h.edge.Resume != nil {
+		if v.Key = key; h.resume != "" {
 			v.Metadata = map[string]any{h.edge.Resume.Keys[0]: h.resume}
 		}
 	}
