@@ -88,14 +88,19 @@ func (v *View) PlaneOrder(p *schema.Plan) []string {
 	return p.PlaneOrder
 }
 
+// Overdue reports whether a root is to be opened before the plane begins anything else: one that is wanted again, or was
+// never judged.
+func (v *View) Overdue(p *schema.Plan, plane string) bool {
+	return (v.ToReopen() != nil || v.Unjudged() != nil) && v.OpenTarget() == nil && plane != "" && plane == ClosurePlane(p)
+}
+
 // Fault is what keeps a plane from claiming until somebody has said what becomes of a root that was never judged; nil
 // when nothing does.
 func (v *View) Fault(p *schema.Plan, plane string) *schema.RootFault {
-	f := v.Control.RootFault
-	if f == nil || v.OpenTarget() != nil || plane == "" || plane != ClosurePlane(p) {
+	if !v.Overdue(p, plane) {
 		return nil
 	}
-	return f
+	return v.Control.RootFault
 }
 
 // OpenWork goes over what of a lineage keeps its closure target open, in no order. While there is any, the target is
@@ -248,7 +253,7 @@ func (s *State) Fixed(it *schema.Item) bool {
 // ended.
 func (m *Mutation) ReopenRoot(v *View, root, by, why string) bool {
 	t := v.RootClosed(root)
-	if t == nil {
+	if t == nil || v.Items[schema.Key{Family: schema.FamilySpec, ID: root}] == nil {
 		return false
 	}
 	t = t.Clone()

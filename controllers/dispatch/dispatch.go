@@ -83,7 +83,7 @@ func (c *chooser) claims() *reconcile.Proposal {
 	touched := c.handled()
 	for _, plane := range c.PlaneOrder(c.current) {
 		g := c.current.Graphs[plane]
-		if g == nil || c.Fault(c.current, plane) != nil || !c.room(c.current, plane, "") {
+		if g == nil || c.Overdue(c.current, plane) || !c.room(c.current, plane, "") {
 			continue
 		}
 		for _, family := range g.Claim {
