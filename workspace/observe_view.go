@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -127,7 +128,7 @@ func (o *Observers) Forget() {
 	o.queries, o.asked = map[Query]bool{}, map[Query]Answer{}
 }
 
-func (o *Observers) answer(q Query) Answer {
+func (o *Observers) answer(ctx context.Context, q Query) Answer {
 	var data []byte
 	var err error
 	switch q.Kind {
@@ -135,6 +136,10 @@ func (o *Observers) answer(q Query) Answer {
 		data, err = o.read(q.Arg)
 	case "content":
 		data, err = o.w.restore("", schema.Digest(q.Arg), math.MaxUint64)
+	case "tree":
+		var digest string
+		digest, err = o.w.TreeDigest(ctx)
+		data = []byte(digest)
 	default:
 		err = fmt.Errorf("nobody can observe a %q", q.Kind)
 	}

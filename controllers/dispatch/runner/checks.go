@@ -33,7 +33,7 @@ func (s *supervisor) checks(ctx context.Context, when string) ([]schema.CheckRec
 			break
 		}
 		record := schema.CheckRecord{Name: check.Name, Run: check.Run, ExitCode: -1}
-		digest, treeErr := s.tree.digest(ctx)
+		digest, treeErr := s.tree.Digest(ctx)
 		record.Tree = digest
 		if err := s.check(ctx, check, fmt.Sprintf("%s/%s-%d.log", checksFolder, when, i+1), &record); err != nil {
 			record.Passed, record.Detail = false, err.Error()
