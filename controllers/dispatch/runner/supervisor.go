@@ -46,12 +46,17 @@ func (s *supervisor) close() {
 func (s *supervisor) run(ctx context.Context) *schema.Completion {
 	c := &schema.Completion{SchemaVersion: schema.Version, Request: s.request.ID, Run: s.request.Run}
 	s.before(ctx, c)
-	if ctx.Err() == nil {
-		s.agent(ctx, c)
-		s.after(ctx, c)
-	} else {
+	switch held := s.request.Held; {
+	case ctx.Err() != nil:
 		c.Exit, c.Failure = schema.ExitCancelled, schema.FailCancelled
 		reqdir.Note(c, "cancelled before the agent was started")
+	case held != nil: // what its checks say now was all that was asked
+		s.at("held")
+		c.Exit, c.Claim = schema.ExitCompleted, &held.Claim
+		reqdir.Note(c, "no agent was started: the outcome is that of request "+held.Request)
+	default:
+		s.agent(ctx, c)
+		s.after(ctx, c)
 	}
 	s.at("ended")
 	note(c, s.sweep())
@@ -79,7 +84,7 @@ func (s *supervisor) before(ctx context.Context, c *schema.Completion) {
 		records, err := s.checks(ctx, "before")
 		c.ChecksBefore = records
 		note(c, err)
-		note(c, writeJSON(filepath.Join(s.dir, checksBeforeFile), records))
+		note(c, writeJSON(filepath.Join(s.dir, schema.ChecksFile), records))
 	}
 }
 
