@@ -49,6 +49,8 @@ const (
 	FailInvalidArtifact = "invalid_artifact"
 	FailOutboxConflict  = "outbox_conflict"
 	FailNoProgress      = "no_progress"
+	FailRepeated        = "closure_repeated_remediation" // judged to have gaps twice, and no work done in between
+	FailIncidents       = "incident_limit"               // the root has raised as many incidents as it may
 )
 
 // Scope of a failure class: "runner", "run" or "stage".

@@ -29,6 +29,10 @@ var effects = map[string]effect{
 	schema.EffectComplete: {apply: func(h *harvest) { h.state = schema.StateDone }, wanted: true},
 	schema.EffectBlock:    {apply: func(h *harvest) { h.state = schema.StateBlocked }},
 	schema.EffectEscalate: {apply: (*harvest).escalate},
+
+	schema.EffectProve:     {decide: (*harvest).prove},
+	schema.EffectClose:     {decide: (*harvest).closable, apply: (*harvest).close, wanted: true},
+	schema.EffectRemediate: {decide: (*harvest).remediable, apply: (*harvest).remediate},
 }
 
 // foresee lets effects decide. The first key counts, and the first refusal.

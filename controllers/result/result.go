@@ -63,6 +63,8 @@ type harvest struct {
 	state    string          // that an effect takes the item to
 	why      *schema.Blocked // that an effect gives as the reason of blocking
 	asks     []workspace.Query
+
+	closing // of a closure target
 }
 
 // open finds what a run's request has come to; nil while it has come to nothing.
