@@ -49,9 +49,10 @@ const (
 	FailInvalidArtifact = "invalid_artifact"
 	FailOutboxConflict  = "outbox_conflict"
 	FailNoProgress      = "no_progress"
-	FailRepeated        = "closure_repeated_remediation" // judged to have gaps twice, and no work done in between
-	FailIncidents       = "incident_limit"               // the root has raised as many incidents as it may
 )
+
+// StallRepeated is why a closure target is stalled that was judged to have gaps twice, with no work done in between.
+const StallRepeated = "closure_repeated_remediation"
 
 // Scope of a failure class: "runner", "run" or "stage".
 func Scope(class string) string {

@@ -20,8 +20,8 @@ func Closing(config ...string) map[string]string {
 	}
 }
 
-// Spec is the declaration of a root spec, with more YAML lines after it.
-func Spec(id string, more ...string) string {
+// RootSpec is the declaration of a root spec, with more YAML lines after it.
+func RootSpec(id string, more ...string) string {
 	return fmt.Sprintf("kind: spec\nspec_id: %s\ntitle: All of %s\ngoals: [it is so]\nacceptance: [it is seen]\n%s\n", id, id, strings.Join(more, "\n"))
 }
 

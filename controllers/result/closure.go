@@ -15,6 +15,8 @@ const (
 	rubricArtifact = "rubric"      // name of the artifact that it judges by
 	keyRemediation = "remediation" // what the evidence decides when it does not bear the verdict out
 	maxRechecks    = 2             // of a closure's checks, without paying its judge again
+
+	stallIncidents = "incident_limit" // the root may raise no more incidents
 )
 
 // A closing is what the effects of a closure find out before anything is changed.
@@ -288,6 +290,13 @@ func (h *harvest) judged(verdict string, gaps []schema.Gap) {
 	h.item.Closure = &c
 }
 
+// readdress lets the target's document say where the next judgement will be kept.
+func (h *harvest) readdress() {
+	data := h.Registry.Render(h.TargetDocument(h.item))
+	h.m.PutFile(h.item.Path, h.item.Document, data)
+	h.item.Document = schema.DigestOf(data)
+}
+
 // remediable: a judge who says that something is left to do must say what.
 func (h *harvest) remediable() (key string, refused *schema.Verdict) {
 	if h.said != nil {
@@ -310,18 +319,19 @@ func (h *harvest) remediate() {
 	}
 	idle := h.repeated()
 	h.judged(schema.VerdictGaps, gaps)
+	h.readdress()
 	root := h.item.ID
 	n := h.incidents(root)
 	switch {
 	case idle:
-		h.stall(schema.FailRepeated, "it was judged to have gaps twice, and nothing was done in between: "+strings.Join(titles(gaps), "; "))
+		h.stallHere(schema.StallRepeated, "it was judged to have gaps twice, and nothing was done in between: "+strings.Join(titles(gaps), "; "))
 	case n >= h.plan.IncidentLimit:
-		h.stall(schema.FailIncidents, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
+		h.stallHere(stallIncidents, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
 	default:
 		doc := h.Registry.Admit(h.remedy(gaps), h.kind.ID, h.Now)
 		it, data, err := h.NewItem(doc, "runtime")
 		if err != nil {
-			h.stall(schema.FailInvalidArtifact, "no incident: "+err.Error())
+			h.stallHere(schema.FailInvalidArtifact, "no incident: "+err.Error())
 			return
 		}
 		h.m.AdmitItem(it, data)
@@ -329,7 +339,7 @@ func (h *harvest) remediate() {
 	}
 }
 
-func (h *harvest) stall(class, message string) {
+func (h *harvest) stallHere(class, message string) {
 	h.state = schema.StateBlocked
 	h.why = &schema.Blocked{Class: class, Message: message, Run: h.run.ID, Node: h.run.Node}
 }

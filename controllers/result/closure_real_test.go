@@ -54,7 +54,7 @@ func TestAJudgeIsStartedOnce(t *testing.T) {
 	change(t, o, "one\n")
 	starts := filepath.Join(filepath.Dir(o.W.Project), "agents")
 	t.Cleanup(func() { os.Remove(starts) })
-	o.Admit(controllertest.Spec("root", "checks: [{name: unit, run: 'cat main.txt'}]"))
+	o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: 'cat main.txt'}]"))
 	o.Finish(schema.Key{Family: "spec", ID: "root"})
 	o.Ready("root")
 	r := o.Run()

@@ -36,7 +36,7 @@ func lineageOf(t *testing.T, task string, config ...string) *controllertest.Worl
 	o := world(t, controllertest.Closing(config...))
 	gitIn(t, o.W.Project, "init", "-q")
 	change(t, o, "one")
-	o.Admit(controllertest.Spec("root") + "---\n" + controllertest.Task("a", "root_spec_id: root\nspec_id: root", task))
+	o.Admit(controllertest.RootSpec("root") + "---\n" + controllertest.Task("a", "root_spec_id: root\nspec_id: root", task))
 	o.Finish(schema.Key{Family: "spec", ID: "root"}, schema.Key{Family: "task", ID: "a"})
 	return o
 }
@@ -253,6 +253,9 @@ func TestGapsBecomeAnIncident(t *testing.T) {
 	it := wantTarget(t, o, schema.StateOpen, schema.VerdictGaps, "")
 	if c := it.Closure; c.Judged != before+1 || !slices.Equal(c.Gaps, []string{"The fields are not documented", "Second"}) || len(c.Kept) != 3 || len(c.Checks) != 2 {
 		t.Errorf("its closure is %+v", c)
+	}
+	if text := content(t, o, it.Path); !strings.Contains(text, "arbiter/verdicts/root@1-2.json") {
+		t.Errorf("its document does not say where the next verdict is kept:\n%s", text)
 	}
 	inc := incidents(o)
 	if len(inc) != 1 || inc[0].Lineage.RootSpecID != "root" || inc[0].Source != "runtime" {
@@ -539,7 +542,7 @@ func TestRepeatedRemediationStalls(t *testing.T) {
 	between(t, o)
 	o.Judge(remedies, gaps("one still"), o.Passed())
 	o.Settle()
-	it := wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, schema.FailRepeated)
+	it := wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, schema.StallRepeated)
 	if len(incidents(o)) != 1 || it.Closure.Verdicts != 2 || !slices.Equal(it.Closure.Gaps, []string{"one still"}) || !strings.Contains(it.Blocked.Message, "one still") {
 		t.Errorf("%d incidents, closure %+v, %+v", len(incidents(o)), it.Closure, it.Blocked)
 	}
@@ -556,7 +559,7 @@ func TestRepeatedMissingProofStalls(t *testing.T) {
 	between(t, o)
 	o.Judge(closes, pass(), nil)
 	o.Settle()
-	wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, schema.FailRepeated)
+	wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, schema.StallRepeated)
 }
 
 func TestRemediationAfterWorkGoesOn(t *testing.T) {
@@ -585,7 +588,7 @@ func TestTheIncidentLimitStalls(t *testing.T) {
 	between(t, o, "repair")
 	o.Judge(remedies, gaps("two"), o.Passed())
 	o.Settle()
-	it := wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, schema.FailIncidents)
+	it := wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, "incident_limit")
 	if len(incidents(o)) != 1 || it.Closure.Verdicts != 2 || len(it.Closure.Kept) != 3 {
 		t.Errorf("%d incidents, closure %+v", len(incidents(o)), it.Closure)
 	}
@@ -647,7 +650,7 @@ graphs: "planning.own": {
 	}{"with proof": {true, schema.StateDone, ""}, "without": {false, schema.StateBlocked, schema.FailInvalidArtifact}} {
 		t.Run(name, func(t *testing.T) {
 			o := world(t, files)
-			o.Admit(controllertest.Spec("root", "checks: [{name: unit, run: make}]"))
+			o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: make}]"))
 			o.Finish(schema.Key{Family: "spec", ID: "root"})
 			o.Ready("root")
 			var records []schema.CheckRecord
