@@ -255,9 +255,9 @@ type Control struct {
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
-	Daemon        string                `json:"daemon,omitempty"` // instance of the daemon that started last
-	Head          *GitHead              `json:"head,omitempty"`   // git HEAD as last seen
-	RootFault     *RootFault            `json:"root_fault,omitempty"`
+	Daemon        string                `json:"daemon,omitempty"`     // instance of the daemon that started last
+	Head          *GitHead              `json:"head,omitempty"`       // git HEAD as last seen
+	RootFault     *RootFault            `json:"root_fault,omitempty"` // what keeps planning from going on
 }
 
 // GitHead remembers a change of git's branch: a declaration that vanishes right after one was last seen
