@@ -8,7 +8,7 @@ type Evidence struct {
 	RootSpecID    string         `json:"root_spec_id"`
 	Generation    int            `json:"generation"`           // of the target: how often the root was opened
 	Seq           uint64         `json:"seq"`                  // journal record that this was written in
-	Judged        uint64         `json:"judged_seq,omitempty"` // journal record of the verdict before, in this generation
+	Judged        uint64         `json:"judged_seq,omitempty"` // journal record of the verdict before, of whichever generation
 	Contract      []File         `json:"contract"`             // root spec and idea as they were when the target opened, below the workspace folder
 	Checks        []Check        `json:"checks,omitempty"`     // of the whole lineage: the runtime runs them before the judge begins
 	Items         []EvidenceItem `json:"items"`                // of the lineage, what ended last first

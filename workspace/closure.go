@@ -237,6 +237,7 @@ func (m *Mutation) OpenTarget(v *View, root *schema.Item, contract map[string][]
 		t.Generation = was.Generation + 1
 		if was.Closure != nil {
 			t.Closure.Reopened = was.Closure.Reopen
+			t.Closure.Judged = was.Closure.Judged // what is new since is told by it, whatever the generation
 		}
 	}
 	for _, ending := range slices.Sorted(maps.Keys(contract)) {

@@ -240,3 +240,39 @@ func TestNoLineOfAJudgesPromptIsAnOutcome(t *testing.T) {
 		t.Errorf("%+v %s %s", claim, class, detail)
 	}
 }
+
+// A root that was opened again is judged by what came since its last verdict, in whichever generation that was.
+func TestNewnessOutlivesAGeneration(t *testing.T) {
+	o := judged(t, nil)
+	judgement := o.Seen.Seq
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m := &workspace.Mutation{By: "test", Why: "close"}
+		m.EndRun(v, v.ActiveRuns()[0].Clone(), "done")
+		it := o.Target("root").Clone()
+		it.Closure.Verdict, it.Closure.Judged = schema.VerdictPass, v.Seq
+		m.Complete(v, it)
+		return m
+	})
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m := &workspace.Mutation{By: "test", Why: "reopen"}
+		m.ReopenRoot(v, "root", "test", "more to do")
+		return m
+	})
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m := &workspace.Mutation{By: "test", Why: "open"}
+		m.OpenTarget(v, v.Items[schema.Key{Family: "spec", ID: "root"}], map[string][]byte{workspace.ContractSpec: []byte("# Root\n")})
+		return m
+	})
+	o.Admit(controllertest.Task("b", "root_spec_id: root"))
+	o.Finish(schema.Key{Family: "task", ID: "b"})
+	o.Ready("root")
+	e := window(t, o)
+	if e.Generation != 2 || e.Judged < judgement || len(e.Items) != 3 {
+		t.Fatalf("the window is %+v", e)
+	}
+	for _, it := range e.Items {
+		if it.Newer != (it.Item.ID == "b") {
+			t.Errorf("%s: newer is %v", it.Item, it.Newer)
+		}
+	}
+}
