@@ -15,8 +15,6 @@ const (
 	rubricArtifact = "rubric"      // name of the artifact that it judges by
 	keyRemediation = "remediation" // what the evidence decides when it does not bear the verdict out
 	maxRechecks    = 2             // of a closure's checks, without paying its judge again
-
-	stallIncidents = "incident_limit" // the root may raise no more incidents
 )
 
 // A closing is what the effects of a closure find out before anything is changed.
@@ -232,18 +230,20 @@ func (h *harvest) moved() (how string, known bool) {
 	return "", true
 }
 
-// closable: the evidence must hold, also where the plan does not prove it on the way.
+// closable: the evidence must hold, also where the plan does not prove it on the way or has no way for what is missing.
 func (h *harvest) closable() (key string, refused *schema.Verdict) {
-	if h.said != nil {
-		return "", nil
+	if h.said == nil {
+		if _, refused = h.prove(); refused != nil {
+			return "", refused
+		}
 	}
-	if key, refused = h.prove(); refused == nil && key != "" {
-		refused = refuse(schema.FailInvalidArtifact, "the target cannot close: %s", h.missing())
+	if why := h.missing(); why != "" {
+		return "", refuse(schema.FailInvalidArtifact, "the target cannot close: %s", why)
 	}
-	return "", refused
+	return "", nil
 }
 
-// missing is what is missing, in one line.
+// missing says in one line what stands in the way of closing; "" when nothing does.
 func (h *harvest) missing() string {
 	if len(h.working) > 0 {
 		return "there is work left to do: " + strings.Join(h.working, ", ")
@@ -288,180 +288,4 @@ func (h *harvest) judged(verdict string, gaps []schema.Gap) {
 	}
 	slices.Sort(c.Kept)
 	h.item.Closure = &c
-}
-
-// readdress lets the target's document say where the next judgement will be kept.
-func (h *harvest) readdress() {
-	data := h.Registry.Render(h.TargetDocument(h.item))
-	h.m.PutFile(h.item.Path, h.item.Document, data)
-	h.item.Document = schema.DigestOf(data)
-}
-
-// remediable: a judge who says that something is left to do must say what.
-func (h *harvest) remediable() (key string, refused *schema.Verdict) {
-	if h.said != nil {
-		return "", nil // the evidence led here
-	}
-	return "", h.judgement(schema.VerdictGaps)
-}
-
-// remediate keeps the judgement and asks planning for what is left to do. The target stays open, unless that would
-// lead nowhere.
-func (h *harvest) remediate() {
-	if len(h.working) > 0 {
-		h.note("not judged: " + h.missing())
-		return
-	}
-	gaps := h.said.Gaps
-	if len(h.lacking) > 0 {
-		gaps = h.lacking
-		h.note("not closed: " + h.missing())
-	}
-	idle := h.repeated()
-	h.judged(schema.VerdictGaps, gaps)
-	h.readdress()
-	root := h.item.ID
-	n := h.incidents(root)
-	switch {
-	case idle:
-		h.stallHere(schema.StallRepeated, "it was judged to have gaps twice, and nothing was done in between: "+strings.Join(titles(gaps), "; "))
-	case n >= h.plan.IncidentLimit:
-		h.stallHere(stallIncidents, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
-	default:
-		doc := h.Registry.Admit(h.remedy(gaps), h.kind.ID, h.Now)
-		it, data, err := h.NewItem(doc, "runtime")
-		if err != nil {
-			h.stallHere(schema.FailInvalidArtifact, "no incident: "+err.Error())
-			return
-		}
-		h.m.AdmitItem(it, data)
-		h.step.Spawned = append(h.step.Spawned, it.Key())
-	}
-}
-
-func (h *harvest) stallHere(class, message string) {
-	h.state = schema.StateBlocked
-	h.why = &schema.Blocked{Class: class, Message: message, Run: h.run.ID, Node: h.run.Node}
-}
-
-// repeated reports whether the verdict before had gaps as well, and no work of another plane was done since. Planning
-// alone closes no gap.
-func (h *harvest) repeated() bool {
-	c := h.item.Closure
-	if c == nil || c.Verdicts == 0 || c.Verdict != schema.VerdictGaps {
-		return false
-	}
-	for it := range h.Lineage(h.item.ID, schema.StateDone) {
-		f := h.Family(it.Family)
-		if it.EndedSeq > c.Judged && f != nil && f.Plane != h.kind.Plane && len(f.HoldsOpen) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// What an incident tells of gaps; the verdict that was kept has the rest.
-const (
-	maxGaps    = 100
-	maxGapText = 2 << 10
-)
-
-// remedy is the incident that asks for what is left to do.
-func (h *harvest) remedy(gaps []schema.Gap) *schema.Document {
-	request := workspace.RequestDir(h.run.ID, h.run.Request)
-	kept, symptoms, results := h.item.Closure.Kept, []any{}, []any{}
-	evidence := []any{}
-	for _, file := range kept {
-		evidence = append(evidence, file)
-	}
-	for i, g := range gaps {
-		if i == maxGaps {
-			symptoms = append(symptoms, fmt.Sprintf("… and %d more gaps, in %s", len(gaps)-i, strings.Join(kept, ", ")))
-			break
-		}
-		text := g.Title
-		if g.Summary != "" {
-			text += ": " + g.Summary
-		}
-		if len(g.Evidence) > 0 {
-			text += " (" + strings.Join(g.Evidence, ", ") + ")"
-		}
-		if len(text) > maxGapText {
-			text = strings.ToValidUTF8(text[:maxGapText], "") + " … (the verdict has the rest)"
-		}
-		symptoms = append(symptoms, text)
-	}
-	for _, r := range h.c.ChecksBefore {
-		if !r.Passed && r.Log.Path != "" && len(evidence) < schema.MaxItems {
-			evidence = append(evidence, path.Join(request, r.Log.Path))
-		}
-	}
-	for _, s := range h.run.Steps {
-		results = append(results, path.Join(workspace.RequestDir(h.run.ID, s.Request), schema.ResultFile))
-	}
-	reason := fmt.Sprintf("%s ended with %s", h.run.Node, h.step.Outcome)
-	if len(h.lacking) > 0 {
-		reason += ", which the evidence does not bear out"
-	}
-	id := h.incidentID()
-	fields := map[string]any{
-		"incident_id":           id,
-		"title":                 "Close the gaps of " + firstOf(h.item.Title, h.item.ID),
-		"summary":               fmt.Sprintf("The work of %s was judged as a whole, and %d gaps are left. They are listed as symptoms.", h.item.ID, len(gaps)),
-		"root_spec_id":          h.item.ID,
-		"source_spec_id":        h.item.ID,
-		"source_stage":          h.kind.ID,
-		"source_plane":          h.kind.Plane,
-		"needs_planning":        true,
-		"trigger_reason":        reason,
-		"observed_symptoms":     symptoms,
-		"evidence_paths":        evidence,
-		"related_run_ids":       []any{h.run.ID},
-		"related_stage_results": append(results, path.Join(request, schema.ResultFile)),
-	}
-	if idea := h.item.Lineage.RootIdeaID; idea != "" {
-		fields["root_idea_id"] = idea
-	}
-	return &schema.Document{Kind: schema.FamilyIncident, ID: id, Fields: fields}
-}
-
-// claim is what the agent said; of a held claim, what it said then.
-func (h *harvest) claim() *schema.Claim {
-	if h.c.Claim != nil && h.run.Held != nil {
-		return &h.run.Held.Claim
-	}
-	return h.c.Claim
-}
-
-// tampered names a file of a held claim that is not what it was when the claim was made.
-func (h *harvest) tampered() string {
-	if h.run.Held == nil {
-		return ""
-	}
-	for _, f := range h.run.Held.Files {
-		if !slices.ContainsFunc(slices.Concat(h.c.Artifacts, h.c.Outbox), func(g schema.File) bool { return g.Path == f.Path && g.Digest == f.Digest }) {
-			return f.Path
-		}
-	}
-	return ""
-}
-
-// checkAgain runs the checks of a good judgement once more. The judge is not paid again: what it said is held until
-// the checks have been run on the tree as it is.
-func (h *harvest) checkAgain(v schema.Verdict) {
-	held := &schema.Held{Request: h.run.Request, Claim: *h.claim()}
-	if h.run.Held != nil {
-		held.Request = h.run.Held.Request
-	}
-	for _, f := range slices.Concat(h.c.Artifacts, h.c.Outbox) {
-		if data, answered, why := h.listed(f); answered && why == "" {
-			h.m.PutFile(path.Join(workspace.RunDir(h.run.ID), schema.HeldFolder, f.Path), workspace.Projection, data)
-			held.Files = append(held.Files, f)
-		}
-	}
-	h.run.Held, h.run.Restarts = held, 0
-	h.run.Rechecks++
-	h.admitted, h.declined = nil, nil // proposed again with the claim
-	h.decide(v, h.run.Node, fmt.Sprintf("%s: the checks run again, %d of %d", h.recheck, h.run.Rechecks, maxRechecks))
-	h.stay(schema.RunRunning)
 }

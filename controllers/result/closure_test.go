@@ -627,16 +627,16 @@ func TestACompletionSurvivesADaemon(t *testing.T) {
 	wantTarget(t, o, schema.StateDone, schema.VerdictPass, "")
 }
 
-// A graph without prove closes on the same evidence; without a key for what lacks, the result does not stand.
-func TestClosingWithoutProving(t *testing.T) {
-	files := controllertest.Closing()
-	files["modes/closing.cue"] = `package millrace
+// Whatever the graph says, nothing closes without proof: not when it does not ask for any, and not when it takes what is
+// missing for an end.
+func TestClosingNeedsProofInEveryGraph(t *testing.T) {
+	const graph = `package millrace
 
 modes: test: graphs: planning: "planning.own"
 graphs: "planning.own": {
 	plane: "planning"
 	entry: closure_target: "arbiter"
-	nodes: arbiter: on: {ARBITER_COMPLETE: "yes", REMEDIATION_NEEDED: "no", BLOCKED: "blocked"}
+	nodes: arbiter: on: {ARBITER_COMPLETE: EDGE, REMEDIATION_NEEDED: "no", BLOCKED: "blocked"}
 	ends: {
 		yes: {class: "success", state: "done", effects: ["close"]}
 		no: {class: "followup_needed", state: "open", effects: ["remediate"]}
@@ -644,23 +644,37 @@ graphs: "planning.own": {
 	}
 }
 `
-	for name, c := range map[string]struct {
-		checks        bool
-		state, failed string
-	}{"with proof": {true, schema.StateDone, ""}, "without": {false, schema.StateBlocked, schema.FailInvalidArtifact}} {
-		t.Run(name, func(t *testing.T) {
-			o := world(t, files)
-			o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: make}]"))
-			o.Finish(schema.Key{Family: "spec", ID: "root"})
-			o.Ready("root")
-			var records []schema.CheckRecord
-			verdict := ""
-			if c.checks {
-				records, verdict = o.Passed(), schema.VerdictPass
-			}
-			o.Judge(closes, pass(), records)
-			o.Settle()
-			wantTarget(t, o, c.state, verdict, c.failed)
-		})
+	for name, edge := range map[string]string{"no prove": `"yes"`, "no way": `{to: "yes", effects: ["prove"], routes: remediation: "yes"}`} {
+		for _, proven := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, proven %v", name, proven), func(t *testing.T) {
+				o := world(t, map[string]string{"modes/closing.cue": strings.Replace(graph, "EDGE", edge, 1)})
+				o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: make}]"))
+				o.Finish(schema.Key{Family: "spec", ID: "root"})
+				o.Ready("root")
+				if proven {
+					o.Judge(closes, pass(), o.Passed())
+					o.Settle()
+					wantTarget(t, o, schema.StateDone, schema.VerdictPass, "")
+					return
+				}
+				o.Judge(closes, pass(), nil)
+				o.Settle()
+				if it := wantTarget(t, o, schema.StateBlocked, "", schema.FailInvalidArtifact); !strings.Contains(it.Blocked.Message, "unit has no record") {
+					t.Errorf("it says %q", it.Blocked.Message)
+				}
+			})
+		}
+	}
+}
+
+// What a judge proposes is held with its claim.
+func TestAHeldClaimKeepsItsOutbox(t *testing.T) {
+	o := judging(t)
+	c := o.Judge(closes, pass(), o.Passed())
+	c.Outbox = []schema.File{o.Leave(o.Run(), "outbox/later.yaml", "kind: task\n")}
+	change(t, o, "two")
+	o.Settle()
+	if o.AskedFor().Held == nil || content(t, o, o.Request(o.Run())+"/outbox/later.yaml") != "kind: task\n" {
+		t.Errorf("the request is %+v", o.AskedFor())
 	}
 }
