@@ -88,6 +88,21 @@ func (v *View) PlaneOrder(p *schema.Plan) []string {
 	return p.PlaneOrder
 }
 
+// Overdue reports whether a root is to be opened before the plane begins anything else: one that is wanted again, or was
+// never judged.
+func (v *View) Overdue(p *schema.Plan, plane string) bool {
+	return (v.ToReopen() != nil || v.Unjudged() != nil) && v.OpenTarget() == nil && plane != "" && plane == ClosurePlane(p)
+}
+
+// Fault is what keeps a plane from claiming until somebody has said what becomes of a root that was never judged; nil
+// when nothing does.
+func (v *View) Fault(p *schema.Plan, plane string) *schema.RootFault {
+	if !v.Overdue(p, plane) {
+		return nil
+	}
+	return v.Control.RootFault
+}
+
 // OpenWork goes over what of a lineage keeps its closure target open, in no order. While there is any, the target is
 // neither ready nor may it be closed.
 func (v *View) OpenWork(root string) iter.Seq[*schema.Item] {
@@ -182,6 +197,18 @@ func (s *State) RootClosed(root string) *schema.Item {
 	return t
 }
 
+// LastEnded is the journal record that ended work of a lineage last, of work that holds a closure target open; 0 when
+// none has.
+func (v *View) LastEnded(root string) uint64 {
+	var last uint64
+	for id, f := range v.Families() {
+		if len(f.HoldsOpen) > 0 {
+			last = max(last, v.lineage.ended[rootFamily{root, id}])
+		}
+	}
+	return last
+}
+
 // ClosedFor is the closure target that has closed the root of work that is to be admitted, or nil. Work that never
 // holds a target open is never too late, and neither is the root spec itself.
 func (v *View) ClosedFor(family, id string, l schema.Lineage) *schema.Item {
@@ -191,13 +218,34 @@ func (v *View) ClosedFor(family, id string, l schema.Lineage) *schema.Item {
 	if f := v.Family(family); f == nil || len(f.HoldsOpen) == 0 {
 		return nil
 	}
+	if t := v.Target(l.RootSpecID); t != nil && Abandoned(t) {
+		return t
+	}
 	return v.RootClosed(l.RootSpecID)
 }
 
 // TooLate says in words why work of a closed root is not admitted.
 func TooLate(t *schema.Item) string {
 	return fmt.Sprintf("root_closed: its root %s was %s; work that continues it is admitted when the root is opened again (--reopen)",
-		t.ID, pick(t.State == schema.StateDone, "judged and closed", "abandoned"))
+		t.ID, pick(t.State == schema.StateDone, "judged and closed", pick(schema.Ended(t.State), "abandoned", "being abandoned")))
+}
+
+// MadeByRuntime says in words why nobody but the runtime makes items of a family.
+func MadeByRuntime(f *schema.Family) string {
+	if f.ID == schema.FamilyTarget {
+		return "closure targets are opened by Millrace itself, when it claims a root spec: declare a spec, and it is judged in the end"
+	}
+	return fmt.Sprintf("only Millrace itself makes items of the family %s (made_by)", f.ID)
+}
+
+// Fixed reports whether an item is the root spec of an open closure target: what it is judged against does not change
+// any more.
+func (s *State) Fixed(it *schema.Item) bool {
+	if it.Family != schema.FamilySpec {
+		return false
+	}
+	t := s.Target(it.ID)
+	return t != nil && !schema.Ended(t.State)
 }
 
 // ReopenRoot wishes for another generation of an ended closure target, so that work of its root is admitted again.
@@ -205,7 +253,7 @@ func TooLate(t *schema.Item) string {
 // ended.
 func (m *Mutation) ReopenRoot(v *View, root, by, why string) bool {
 	t := v.RootClosed(root)
-	if t == nil {
+	if t == nil || v.Items[schema.Key{Family: schema.FamilySpec, ID: root}] == nil {
 		return false
 	}
 	t = t.Clone()
@@ -218,11 +266,6 @@ func (m *Mutation) ReopenRoot(v *View, root, by, why string) bool {
 	return true
 }
 
-// Abandoned reports whether a closure target is being abandoned: it ends when the work of its lineage has.
-func Abandoned(t *schema.Item) bool {
-	return !schema.Ended(t.State) && t.Closure != nil && t.Closure.Verdict == schema.VerdictAbandoned
-}
-
 // OpenTarget opens the closure target of a root spec: its first generation, or one more than it had. contract holds
 // what it is judged against, by ContractSpec and ContractIdea. It returns nil, and does nothing, while another
 // target is open.
@@ -230,37 +273,75 @@ func (m *Mutation) OpenTarget(v *View, root *schema.Item, contract map[string][]
 	if v.OpenTarget() != nil {
 		return nil
 	}
-	was := v.Target(root.ID)
-	t := &schema.Item{ID: root.ID, Title: cmp.Or(root.Title, root.ID), Generation: 1, Closure: &schema.Closure{}}
-	t.Lineage = schema.Lineage{RootIdeaID: root.Lineage.RootIdeaID, RootSpecID: root.ID}
-	if was != nil {
-		t.Generation = was.Generation + 1
-		if was.Closure != nil {
-			t.Closure.Reopened = was.Closure.Reopen
-			t.Closure.Judged = was.Closure.Judged // what is new since is told by it, whatever the generation
-		}
-	}
+	t := v.freshTarget(root)
 	for _, ending := range slices.Sorted(maps.Keys(contract)) {
 		name := contractPath(root.ID, t.Generation, ending)
 		m.PutFile(name, "", contract[ending])
 		t.Closure.Contract = append(t.Closure.Contract, schema.File{Path: name, Size: int64(len(contract[ending])), Digest: schema.DigestOf(contract[ending])})
 	}
-	doc := v.TargetDocument(t)
-	it, data, err := v.NewItem(doc, "runtime")
-	if err != nil {
-		panic(err.Error()) // the plan takes closure targets, so it has their family; the head is our own
+	if idea := root.Lineage.RootIdeaID; idea != "" && contract[ContractIdea] == nil {
+		t.Note(schema.Note{At: v.Now, By: "runtime", What: "is judged by its spec alone", Why: "nothing is kept of the idea " + idea})
 	}
-	it.Generation, it.Closure, it.State = t.Generation, t.Closure, schema.StateOpen
-	it.Path = v.DocumentPath(it, schema.StateOpen)
-	if was != nil {
-		it.Notes, it.Attempts, it.Run, it.Last = slices.Clone(was.Notes), was.Attempts, was.Run, was.Last
+	return m.admitTarget(v, t)
+}
+
+// freshTarget is the next generation of a root's closure target, open, without contract and document.
+func (v *View) freshTarget(root *schema.Item) *schema.Item {
+	t := &schema.Item{SchemaVersion: schema.Version, Family: schema.FamilyTarget, ID: root.ID, State: schema.StateOpen, Generation: 1,
+		Title: cmp.Or(root.Title, root.ID), Lineage: schema.Lineage{RootIdeaID: root.Lineage.RootIdeaID, RootSpecID: root.ID},
+		CreatedAt: v.Now, CreatedBy: "runtime", Source: "runtime", Updated: v.Now, Closure: &schema.Closure{}}
+	if was := v.Target(root.ID); was != nil {
+		t.Generation, t.Notes, t.Attempts, t.Run, t.Last = was.Generation+1, slices.Clone(was.Notes), was.Attempts, was.Run, was.Last
+		if was.Closure != nil {
+			t.Closure.Reopened = was.Closure.Reopen
+			t.Closure.Judged = was.Closure.Judged // what is new since is told by it, whatever the generation
+		}
+	}
+	t.Path = v.DocumentPath(t, schema.StateOpen)
+	return t
+}
+
+func (m *Mutation) admitTarget(v *View, t *schema.Item) *schema.Item {
+	data := v.Registry.Render(v.TargetDocument(t))
+	t.Document = schema.DigestOf(data)
+	if was := v.Target(t.ID); was != nil {
 		m.RemoveFile(was.Path, was.Document)
 	}
-	m.PutFile(it.Path, "", data)
-	m.PutItem(it)
-	m.Tell(Event{Type: EvOpened, Item: it.Key(), Plane: v.plane(it), To: it.State, Path: it.Path,
-		Message: fmt.Sprintf("generation %d", it.Generation)})
-	return it
+	m.PutFile(t.Path, "", data)
+	m.PutItem(t)
+	m.Tell(Event{Type: EvOpened, Item: t.Key(), Plane: v.plane(t), To: t.State, Path: t.Path, Message: fmt.Sprintf("generation %d", t.Generation)})
+	return t
+}
+
+// keptIdeas bounds how many generations of an idea are looked at for the newest that is there.
+const keptIdeas = 16
+
+// IdeaPath is where an idea is kept as it was admitted, each generation of its root spec once.
+func IdeaPath(idea string, generation int) string {
+	return fmt.Sprintf("ideas/%s@%d.md", idea, generation)
+}
+
+// Contract is what a root spec will be judged against: its document, which the caller has read, and the newest that
+// is kept of the idea that it names. missing is what has to be asked for first.
+func (v *View) Contract(root *schema.Item, spec []byte) (contract map[string][]byte, missing []Query) {
+	contract = map[string][]byte{ContractSpec: spec}
+	idea, generation := root.Lineage.RootIdeaID, root.Generation
+	if idea == "" {
+		return contract, nil
+	}
+	if own := v.Items[schema.Key{Family: schema.FamilySpec, ID: "idea-" + idea}]; own != nil {
+		generation = own.Generation
+	}
+	for n := generation; n > max(0, generation-keptIdeas); n-- {
+		q := AskFile(IdeaPath(idea, n))
+		a, asked := v.Asked[q]
+		if !asked {
+			missing = append(missing, q)
+		} else if a.Err == "" && a.Digest != "" && contract[ContractIdea] == nil {
+			contract[ContractIdea] = a.Data
+		}
+	}
+	return contract, missing
 }
 
 func contractPath(root string, generation int, ending string) string {
@@ -289,10 +370,5 @@ func (v *View) TargetDocument(t *schema.Item) *schema.Document {
 	if idea := t.Lineage.RootIdeaID; idea != "" {
 		fields["root_idea_id"] = idea
 	}
-	doc := &schema.Document{Kind: schema.FamilyTarget, ID: t.ID, Fields: fields}
-	created, by := t.CreatedAt, t.CreatedBy
-	if created.IsZero() {
-		created, by = v.Now, "runtime"
-	}
-	return v.Registry.Admit(doc, by, created)
+	return v.Registry.Admit(&schema.Document{Kind: schema.FamilyTarget, ID: t.ID, Fields: fields}, t.CreatedBy, t.CreatedAt)
 }

@@ -57,10 +57,18 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 		return "a stage that ends with " + outcome + " proposes nothing"
 	case !slices.Contains(h.kind.Emits, doc.Kind):
 		return h.kind.ID + " may not propose a " + doc.Kind
+	case !h.dropped(doc.Kind):
+		return workspace.MadeByRuntime(h.Family(doc.Kind))
 	case h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0:
 		return "an operator declares " + k.String() + " and it is not admitted"
 	}
 	return document.Inadmissible(doc)
+}
+
+// dropped reports whether agents may propose documents of a family at all.
+func (h *harvest) dropped(family string) bool {
+	f := h.Family(family)
+	return f == nil || f.Dropped()
 }
 
 // propose stamps and admits one document, or says why not, or what it is in conflict with.
@@ -73,6 +81,9 @@ func (h *harvest) propose(doc *schema.Document, trial *workspace.Draft) (why, co
 	it, data, err := h.NewItem(admitted, "outbox")
 	if err != nil {
 		return err.Error(), ""
+	}
+	if t := h.ClosedFor(it.Family, it.ID, it.Lineage); t != nil {
+		return workspace.TooLate(t), ""
 	}
 	it.DependsOn = trial.Needs(admitted)
 	k := it.Key()
