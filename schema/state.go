@@ -200,6 +200,7 @@ type Run struct {
 	Request       string    `json:"request,omitempty"`  // in flight; "" while the next stage waits to start
 	Restarts      int       `json:"restarts,omitempty"` // of this node after run-scope failures
 	Rechecks      int       `json:"rechecks,omitempty"` // of a closure's checks, because the tree had moved
+	Held          *Held     `json:"held,omitempty"`     // claim that the next request of this node only runs the checks of
 	Steps         []Step    `json:"steps,omitempty"`
 	Started       time.Time `json:"started_at"`
 	Ended         time.Time `json:"ended_at,omitzero"`
