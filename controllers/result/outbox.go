@@ -66,10 +66,15 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 		return "a stage that ends with " + outcome + " proposes nothing"
 	case !slices.Contains(h.kind.Emits, doc.Kind):
 		return h.kind.ID + " may not propose a " + doc.Kind
-	case h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0:
+	case h.declared(k):
 		return "an operator declares " + k.String() + " and it is not admitted"
 	}
 	return document.Inadmissible(doc)
+}
+
+// declared reports whether an operator declares an item that is not admitted.
+func (h *harvest) declared(k schema.Key) bool {
+	return h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0
 }
 
 // propose stamps and admits one document, or says why not, or what it is in conflict with.
