@@ -78,7 +78,7 @@ func (h *harvest) receive(file string, doc *schema.Document, trial *workspace.Dr
 	why := document.Inadmissible(doc)
 	conflict := ""
 	if why == "" {
-		why, conflict = h.propose(doc, trial)
+		why, conflict = h.propose(file, doc, trial)
 	}
 	switch {
 	case conflict != "":

@@ -71,7 +71,8 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 
 // divert routes a failure; what a failed stage proposed is neither admitted nor kept.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
-	h.admitted, h.declined = nil, nil
+	h.withdraw(v.Failure)
+	h.why = nil
 	v = h.failureVerdict(v)
 	h.kept, h.blueprint, h.resume = nil, nil, ""
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
@@ -141,6 +142,7 @@ func (h *harvest) blocked(v schema.Verdict) schema.Blocked {
 // blockHere ends a run that the plan cannot or must not take any further.
 func (h *harvest) blockHere(v schema.Verdict, class, message string) {
 	v.Failure, v.Message = class, message
+	h.withdraw(class)
 	h.fail(v)
 	h.decide(v, schema.StateBlocked, class+": "+message)
 	if h.item.Cancel != nil {
