@@ -55,7 +55,7 @@ func draft(i int, id string, needs ...string) fields {
 
 func drafts(all ...fields) fields { return head("blueprint_drafts").with(fields{"drafts": all}) }
 
-func packetOf(id string, revision int) fields {
+func packet(id string, revision int) fields {
 	return head("blueprint_packet").with(fields{
 		"blueprint_id": id + "-blueprint", "draft_id": id, "revision": revision,
 		"implementation_scope": []string{"do it"}, "task_acceptance": []string{"it is so"},
@@ -244,14 +244,14 @@ func TestBlueprintsBecomeTasks(t *testing.T) {
 		t.Errorf("b is %+v", b)
 	}
 
-	passed(t, o.pack(packetOf("a", 0)))
+	passed(t, o.pack(packet("a", 0)))
 	o.keeps("blueprints/packets/a-blueprint@0.json", "blueprints/packets/a-blueprint@0.md")
 	passed(t, o.reject(evaluation("a", 0, "rejected"), critique("a", 0)))
 	o.keeps("blueprints/evaluations/a-evaluation-0.json", "blueprints/critiques/a-critique-0.json")
 	if p := o.prompt(); !strings.Contains(p, "say how") || !strings.Contains(p, "How to do it, revision 0.") {
 		t.Errorf("the contractor is not shown the critique:\n%s", p)
 	}
-	passed(t, o.pack(packetOf("a", 1)))
+	passed(t, o.pack(packet("a", 1)))
 	if p := o.prompt(); !strings.Contains(p, "How to do it, revision 1.") {
 		t.Errorf("the evaluator is not shown the packet:\n%s", p)
 	}
@@ -270,7 +270,7 @@ func TestBlueprintsBecomeTasks(t *testing.T) {
 		o.keeps(file)
 	}
 
-	passed(t, o.pack(packetOf("b", 0)))
+	passed(t, o.pack(packet("b", 0)))
 	// It names the draft, whose task has another id.
 	passed(t, o.approve(evaluation("b", 0, "approved"), task("b", fields{"depends_on": []string{"a"}})))
 	if it := o.Task("b"); it == nil || !slices.Equal(it.DependsOn, []string{"do-a"}) || it.CreatedBy != "evaluator_blueprint" || it.Source != "outbox" {
@@ -301,7 +301,7 @@ func TestBlueprintsOfAnIncident(t *testing.T) {
 	o.Admit("kind: incident\nincident_id: inc\ntitle: I\nroot_spec_id: r\nsource_task_id: broken\n")
 	o.Settle()
 	m := manifest("a").with(fields{"root_spec_id": nil, "source_kind": "incident", "source_id": "inc"})
-	passed(t, o.cut(m, drafts(draft(0, "a"))), o.pack(packetOf("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
+	passed(t, o.cut(m, drafts(draft(0, "a"))), o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
 	if it := o.Task("a"); it == nil || it.Lineage.IncidentID != "inc" || it.Lineage.RootSpecID != "r" {
 		t.Errorf("task is %+v", it)
 	}
@@ -375,10 +375,10 @@ func TestPacketsAreRefused(t *testing.T) {
 		p    fields
 		says string
 	}{
-		"a revision that nothing led to": {packetOf("a", 1), "it must be 0"},
-		"another draft":                  {packetOf("a", 0).with(fields{"draft_id": "b"}), "draft_id is b, but must be a"},
-		"another manifest":               {packetOf("a", 0).with(fields{"manifest_id": "n"}), "manifest_id is n"},
-		"another root":                   {packetOf("a", 0).with(fields{"root_spec_id": "r"}), "root_spec_id is r"},
+		"a revision that nothing led to": {packet("a", 1), "it must be 0"},
+		"another draft":                  {packet("a", 0).with(fields{"draft_id": "b"}), "draft_id is b, but must be a"},
+		"another manifest":               {packet("a", 0).with(fields{"manifest_id": "n"}), "manifest_id is n"},
+		"another root":                   {packet("a", 0).with(fields{"root_spec_id": "r"}), "root_spec_id is r"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := blueprintWorld(t, nil).drafted()
@@ -393,13 +393,13 @@ func TestPacketsAreRefused(t *testing.T) {
 		class string
 		says  string
 	}{
-		"the rejected revision again": {packetOf("a", 0), schema.FailInvalidArtifact, "it must be 1"},
-		"a revision too far":          {packetOf("a", 2), schema.FailInvalidArtifact, "it must be 1"},
-		"another blueprint":           {packetOf("a", 1).with(fields{"blueprint_id": "other"}), schema.FailInvalidArtifact, "the blueprint of blueprint_draft/a is a-blueprint"},
+		"the rejected revision again": {packet("a", 0), schema.FailInvalidArtifact, "it must be 1"},
+		"a revision too far":          {packet("a", 2), schema.FailInvalidArtifact, "it must be 1"},
+		"another blueprint":           {packet("a", 1).with(fields{"blueprint_id": "other"}), schema.FailInvalidArtifact, "the blueprint of blueprint_draft/a is a-blueprint"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := blueprintWorld(t, nil).drafted()
-			passed(t, o.pack(packetOf("a", 0)), o.reject(evaluation("a", 0, "rejected"), critique("a", 0)))
+			passed(t, o.pack(packet("a", 0)), o.reject(evaluation("a", 0, "rejected"), critique("a", 0)))
 			refused(t, o.pack(c.p), c.class, c.says)
 		})
 	}
@@ -421,7 +421,7 @@ func TestCritiquesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := blueprintWorld(t, nil).drafted()
-			passed(t, o.pack(packetOf("a", 0)))
+			passed(t, o.pack(packet("a", 0)))
 			refused(t, o.reject(c.e, c.c), schema.FailInvalidArtifact, c.says)
 			if o.has("blueprints/critiques") || o.has("blueprints/evaluations") || o.item("blueprint_draft", "a").Blueprint.Rejected {
 				t.Error("something was kept")
@@ -443,7 +443,7 @@ func TestBlueprintsOfAPlannedSpec(t *testing.T) {
 	// The manager's repair may begin with the planner.
 	passed(t, o.says("manager_blueprint", "BLOCKED", nil), o.repair(decided("rerun_manager", fields{"next_resume_stage": "planner"}), nil),
 		o.says("planner", "PLANNER_COMPLETE", map[string]string{"planner_disposition.json": disposition.json(), "planner_summary.md": "Two parts.\n"}),
-		o.cut(manifest("a"), drafts(draft(0, "a"))), o.pack(packetOf("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
+		o.cut(manifest("a"), drafts(draft(0, "a"))), o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
 	if it := o.Task("a"); it == nil || it.Lineage.SpecID != "s" {
 		t.Errorf("task is %+v", it)
 	}

@@ -84,7 +84,7 @@ func (h *harvest) without(definition string) *schema.Verdict {
 // source holds a manifest against the item that was cut.
 func (h *harvest) source(file string, mf *schema.BlueprintManifest) *schema.Verdict {
 	known := map[string]string{}
-	for _, l := range h.lineage(h.family(defDraft), "") {
+	for _, l := range h.lineage(h.family(defDraft), mf.ID) {
 		known[l.field] = l.value
 	}
 	ties := []tie{

@@ -37,7 +37,7 @@ func TestPromotionsAreRefused(t *testing.T) {
 			o.Admit(controllertest.Task("old"))
 			mine := schema.Key{Family: "task", ID: "mine"}
 			o.Intake = &workspace.Intake{ByKey: map[schema.Key][]workspace.Declared{mine: {{Key: mine}}}}
-			passed(t, o.pack(packetOf("a", 0)))
+			passed(t, o.pack(packet("a", 0)))
 			before := len(o.Seen.Items)
 			refused(t, o.approve(c.e, c.task), c.class, c.says)
 			if d := o.item("blueprint_draft", "a"); len(o.Seen.Items) != before || o.has("blueprints/promotions") || o.has("blueprints/evaluations") || d.Blueprint.Task != "" {
@@ -52,8 +52,8 @@ func TestDraftsOfAnOperator(t *testing.T) {
 	o := blueprintWorld(t, nil)
 	o.Admit("kind: blueprint_draft\ndraft_id: a\ntitle: A\nmanifest_id: m\ndraft_index: 0\nacceptance_intent: [x]\n")
 	o.Settle()
-	refused(t, o.pack(packetOf("a", 0).with(fields{"root_spec_id": "r"})), schema.FailInvalidArtifact, "the work it belongs to has none")
-	passed(t, o.repair(decided("rerun_contractor", nil), nil), o.pack(packetOf("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
+	refused(t, o.pack(packet("a", 0).with(fields{"root_spec_id": "r"})), schema.FailInvalidArtifact, "the work it belongs to has none")
+	passed(t, o.repair(decided("rerun_contractor", nil), nil), o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
 	if it := o.Task("a"); it == nil || it.Lineage != (schema.Lineage{}) {
 		t.Errorf("task is %+v", it)
 	}
@@ -65,7 +65,7 @@ func TestTwoDraftsAreTwoTasks(t *testing.T) {
 	o := blueprintWorld(t, nil)
 	o.spec()
 	passed(t, o.cut(manifest("a", "b"), drafts(draft(0, "a"), draft(1, "b"))))
-	passed(t, o.pack(packetOf("a", 0)), o.approve(evaluation("a", 0, "approved"), task("x", nil)), o.pack(packetOf("b", 0)))
+	passed(t, o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("x", nil)), o.pack(packet("b", 0)))
 	refused(t, o.approve(evaluation("b", 0, "approved"), task("x", nil)), schema.FailOutboxConflict, "task/x came from another draft")
 }
 
@@ -73,7 +73,7 @@ func TestTwoDraftsAreTwoTasks(t *testing.T) {
 func TestChecksOfGeneratedTasks(t *testing.T) {
 	for policy, run := range map[string]bool{"allow": true, "deny": false} {
 		o := blueprintWorld(t, map[string]string{"millrace.yaml": "checks:\n  from_agents: " + policy + "\n"}).drafted()
-		passed(t, o.pack(packetOf("a", 0)), o.approve(evaluation("a", 0, "approved"),
+		passed(t, o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"),
 			task("a", fields{"checks": []fields{{"name": "c", "run": "true"}}})))
 		if it := o.Task("a"); (len(it.Checks) > 0) != run || (len(it.Notes) == 0) != run {
 			t.Errorf("%s: task is %+v", policy, it)
@@ -85,7 +85,7 @@ func TestChecksOfGeneratedTasks(t *testing.T) {
 func (o *blueprints) spent() *blueprints {
 	o.t.Helper()
 	for i := range 4 {
-		passed(o.t, o.pack(packetOf("a", i)), o.reject(evaluation("a", i, "rejected"), critique("a", i)))
+		passed(o.t, o.pack(packet("a", i)), o.reject(evaluation("a", i, "rejected"), critique("a", i)))
 	}
 	if r := o.Run(); r.Node != "mechanic_blueprint" {
 		o.t.Fatalf("run is %+v", r)
@@ -100,7 +100,7 @@ func TestRepairGoesOnAtTheContractor(t *testing.T) {
 	if p := o.prompt(); !strings.Contains(p, "a-critique-3") || !strings.Contains(p, "What failed.") {
 		t.Errorf("the contractor is shown neither critique nor report:\n%s", p)
 	}
-	passed(t, o.pack(packetOf("a", 4)), o.approve(evaluation("a", 4, "approved"), task("a", nil)))
+	passed(t, o.pack(packet("a", 4)), o.approve(evaluation("a", 4, "approved"), task("a", nil)))
 	if d := o.item("blueprint_draft", "a"); d.State != schema.StateDone || d.Blueprint.Task != "a" {
 		t.Errorf("draft is %+v", d)
 	}
@@ -135,14 +135,14 @@ func TestRepairBlocks(t *testing.T) {
 	if p := o.prompt(); len(o.Run().Steps) > 0 || !strings.Contains(p, "a-critique-3") || !strings.Contains(p, "How to do it, revision 3.") {
 		t.Errorf("the contractor is shown neither critique nor blueprint:\n%s", p)
 	}
-	refused(t, o.pack(packetOf("a", 0)), schema.FailInvalidArtifact, "it must be 4")
+	refused(t, o.pack(packet("a", 0)), schema.FailInvalidArtifact, "it must be 4")
 }
 
 // The task of an approved blueprint is repaired in its form, and by nobody but the mechanic.
 func TestRepairOfATask(t *testing.T) {
 	repaired := map[string]string{"repaired_generated_task.json": task("a", nil).json()}
 	o := blueprintWorld(t, nil).drafted()
-	passed(t, o.pack(packetOf("a", 0)))
+	passed(t, o.pack(packet("a", 0)))
 	refused(t, o.approve(evaluation("a", 0, "approved"), task("a", fields{"acceptance": nil})), schema.FailInvalidArtifact)
 	refused(t, o.repair(decided("apply_repaired_generated_task", nil), nil), schema.FailMissingArtifact, "repaired_generated_task.json")
 	o.Now = o.Now.Add(1)
@@ -161,7 +161,7 @@ func TestRepairOfATask(t *testing.T) {
 	})
 	t.Run("not of one that was not finished", func(t *testing.T) {
 		o := blueprintWorld(t, nil).drafted()
-		passed(t, o.pack(packetOf("a", 0)))
+		passed(t, o.pack(packet("a", 0)))
 		r := o.Run()
 		o.Write(r, o.Fail(schema.FailTimeout), map[string]string{"blueprint_evaluation.json": evaluation("a", 0, "approved").json()})
 		o.settled(r.ID)
@@ -169,7 +169,7 @@ func TestRepairOfATask(t *testing.T) {
 	})
 	t.Run("not of a changed evaluation", func(t *testing.T) {
 		o := blueprintWorld(t, nil).drafted()
-		passed(t, o.pack(packetOf("a", 0)))
+		passed(t, o.pack(packet("a", 0)))
 		r := o.Run()
 		request := o.Request(r)
 		refused(t, o.approve(evaluation("a", 0, "approved"), task("a", fields{"acceptance": nil})), schema.FailInvalidArtifact)
@@ -200,7 +200,7 @@ func TestRepairsAreRefused(t *testing.T) {
 			if strings.HasPrefix(name, "a packet") {
 				passed(t, o.says("contractor_blueprint", "BLOCKED", nil))
 			} else {
-				passed(t, o.pack(packetOf("a", 0)), o.says("evaluator_blueprint", "BLOCKED", nil))
+				passed(t, o.pack(packet("a", 0)), o.says("evaluator_blueprint", "BLOCKED", nil))
 			}
 			r := o.Run()
 			done := o.Say("MECHANIC_BLUEPRINT_COMPLETE", map[string]string{
@@ -295,17 +295,17 @@ func TestReplays(t *testing.T) {
 		class string
 		says  string
 	}{
-		"equal":          {packetOf("a", 0).with(later), "text", "", ""},
-		"the next":       {packetOf("a", 1), "other", "", ""},
-		"another packet": {packetOf("a", 0).with(fields{"summary": "x"}), "text", schema.FailOutboxConflict, "blueprints/packets/a-blueprint@0.json is kept already and says otherwise (summary)"},
-		"another text":   {packetOf("a", 0), "other", schema.FailOutboxConflict, "blueprints/packets/a-blueprint@0.md is kept already"},
+		"equal":          {packet("a", 0).with(later), "text", "", ""},
+		"the next":       {packet("a", 1), "other", "", ""},
+		"another packet": {packet("a", 0).with(fields{"summary": "x"}), "text", schema.FailOutboxConflict, "blueprints/packets/a-blueprint@0.json is kept already and says otherwise (summary)"},
+		"another text":   {packet("a", 0), "other", schema.FailOutboxConflict, "blueprints/packets/a-blueprint@0.md is kept already"},
 	} {
 		t.Run("packet/"+name, func(t *testing.T) {
 			o := blueprintWorld(t, nil).drafted()
 			say := func(p fields, text string) schema.Step {
 				return o.says("contractor_blueprint", "BLUEPRINT_CANDIDATE_READY", map[string]string{"blueprint_packet.json": p.json(), "blueprint.md": text})
 			}
-			passed(t, say(packetOf("a", 0), "text"), o.says("evaluator_blueprint", "BLOCKED", nil), o.repair(decided("rerun_contractor", nil), nil))
+			passed(t, say(packet("a", 0), "text"), o.says("evaluator_blueprint", "BLOCKED", nil), o.repair(decided("rerun_contractor", nil), nil))
 			was := o.content("blueprints/packets/a-blueprint@0.json")
 			o.lose()
 			step := say(c.p, c.text)
@@ -325,7 +325,7 @@ func TestReplays(t *testing.T) {
 func TestReplaysOfJudgements(t *testing.T) {
 	later := fields{"created_at": "2026-11-22T09:00:00Z"}
 	o := blueprintWorld(t, nil).drafted()
-	passed(t, o.pack(packetOf("a", 0)), o.reject(evaluation("a", 0, "rejected"), critique("a", 0)), o.pack(packetOf("a", 1)))
+	passed(t, o.pack(packet("a", 0)), o.reject(evaluation("a", 0, "rejected"), critique("a", 0)), o.pack(packet("a", 1)))
 	o.lose()
 	e := evaluation("a", 1, "rejected").with(fields{"evaluation_id": "a-evaluation-0"})
 	refused(t, o.reject(e, critique("a", 1).with(fields{"evaluation_id": "a-evaluation-0"})), schema.FailOutboxConflict, "blueprints/evaluations/a-evaluation-0.json")
@@ -363,10 +363,10 @@ func TestReplaysOfPromotions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := blueprintWorld(t, nil).drafted()
-			passed(t, o.pack(packetOf("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
+			passed(t, o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
 			was, document := o.content("blueprints/promotions/a.json"), o.Task("a").Document
 			o.again(a)
-			passed(t, o.pack(packetOf("a", 0)))
+			passed(t, o.pack(packet("a", 0)))
 			o.lose()
 			s := o.approve(evaluation("a", 0, "approved"), c.task)
 			if c.class != "" {
@@ -390,7 +390,7 @@ func TestNoRecordIsOverwritten(t *testing.T) {
 	if err := os.WriteFile(o.Path("blueprints/packets/a-blueprint@0.json"), []byte("mine"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, o.pack(packetOf("a", 0)), schema.FailOutboxConflict, "blueprints/packets/a-blueprint@0.json", "it is no record")
+	refused(t, o.pack(packet("a", 0)), schema.FailOutboxConflict, "blueprints/packets/a-blueprint@0.json", "it is no record")
 	if o.content("blueprints/packets/a-blueprint@0.json") != "mine" {
 		t.Error("it was overwritten")
 	}
@@ -408,7 +408,7 @@ func TestUnwantedDraftsAreKept(t *testing.T) {
 		return m
 	})
 	r := o.Run()
-	o.Say("BLUEPRINT_CANDIDATE_READY", map[string]string{"blueprint_packet.json": packetOf("a", 0).json(), "blueprint.md": "text"})
+	o.Say("BLUEPRINT_CANDIDATE_READY", map[string]string{"blueprint_packet.json": packet("a", 0).json(), "blueprint.md": "text"})
 	o.settled(r.ID)
 	if it := o.Seen.Items[a]; it.State != schema.StateCancelled || it.Blueprint == nil {
 		t.Errorf("draft is %+v", it)

@@ -72,9 +72,8 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 // divert routes a failure; what a failed stage proposed is neither admitted nor kept.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
 	h.withdraw(v.Failure)
-	h.why = nil
+	h.kept, h.blueprint, h.resume, h.why = nil, nil, "", nil
 	v = h.failureVerdict(v)
-	h.kept, h.blueprint, h.resume = nil, nil, ""
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err
 }
