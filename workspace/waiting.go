@@ -357,7 +357,7 @@ func blocked(it *schema.Item) schema.Waiting {
 
 func retry(it *schema.Item) string {
 	if it.Family == schema.FamilyTarget {
-		return fmt.Sprintf("the end of work of its lineage, millrace closure retry %s --reason …, or millrace closure abandon %s --reason …", it.ID, it.ID)
+		return fmt.Sprintf("millrace closure retry %s --reason …, or the end of work of its lineage", it.ID)
 	}
 	return fmt.Sprintf("millrace queue retry-blocked %s --reason …", it.ID)
 }
