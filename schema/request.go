@@ -49,7 +49,11 @@ const (
 	FailInvalidArtifact = "invalid_artifact"
 	FailOutboxConflict  = "outbox_conflict"
 	FailNoProgress      = "no_progress"
+	FailHandoff         = "recon_handoff_invalid" // a packet that is missing, or at odds with its outcome or with what is proposed
 )
+
+// StallIncidentLimit is why a closure target is stalled whose root may raise no more incidents.
+const StallIncidentLimit = "incident_limit"
 
 // StallRepeated is why a closure target is stalled that was judged to have gaps twice, with no work done in between.
 const StallRepeated = "closure_repeated_remediation"

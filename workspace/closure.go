@@ -345,13 +345,13 @@ func (v *View) Contract(root *schema.Item, spec []byte) (contract map[string][]b
 }
 
 func contractPath(root string, generation int, ending string) string {
-	return path.Join(ArbiterDir, "contracts", fmt.Sprintf("%s@%d%s", root, generation, ending))
+	return path.Join(JudgedDir, "contracts", fmt.Sprintf("%s@%d%s", root, generation, ending))
 }
 
 // VerdictPaths are where rubric, verdict and report of a root's generation are kept; n counts its verdicts.
 func VerdictPaths(root string, generation, n int) (rubric, verdict, report string) {
 	at := func(dir, extension string) string {
-		return path.Join(ArbiterDir, dir, fmt.Sprintf("%s@%d-%d%s", root, generation, n, extension))
+		return path.Join(JudgedDir, dir, fmt.Sprintf("%s@%d-%d%s", root, generation, n, extension))
 	}
 	return at("rubrics", ".md"), at("verdicts", ".json"), at("reports", ".md")
 }
