@@ -229,6 +229,7 @@ type Control struct {
 	Runners       map[string]RunnerWait `json:"runners,omitempty"`
 	Accepted      map[string]Digest     `json:"accepted,omitempty"` // held files that a person accepted, by path
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
+	Learned       map[string]Digest     `json:"learned,omitempty"`  // what the runtime wrote last below skills/learned/, by path; "": it removed the file
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
 	Daemon        string                `json:"daemon,omitempty"` // instance of the daemon that started last

@@ -173,6 +173,8 @@ const (
 	EvAccepted      = "change.accepted"
 	EvForeign       = "foreign.kept"
 	EvDeclined      = "outbox.declined"
+	EvLearned       = "skill.learned"  // below skills/learned/ a skill is as a stage decided
+	EvUnlearned     = "skill.declined" // a decided change was not made, and why
 )
 
 // A Record is a committed mutation as it stands in the journal, one line each.

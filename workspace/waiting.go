@@ -62,6 +62,11 @@ func (v *View) Obstacles(k schema.Key) []schema.Waiting {
 	case schema.StateBlocked:
 		all = []schema.Waiting{blocked(it)}
 	}
+	if it.Learned != nil && schema.Ended(it.State) {
+		if w := v.LearnedWaits(it); w != nil {
+			all = append(all, *w)
+		}
+	}
 	slices.SortStableFunc(all, func(a, b schema.Waiting) int { return cmp.Compare(rank(a), rank(b)) })
 	return all
 }

@@ -29,6 +29,7 @@ var effects = map[string]effect{
 	schema.EffectComplete: {apply: func(h *harvest) { h.state = schema.StateDone }, wanted: true},
 	schema.EffectBlock:    {apply: func(h *harvest) { h.state = schema.StateBlocked }},
 	schema.EffectEscalate: {apply: (*harvest).escalate},
+	schema.EffectLearn:    {decide: (*harvest).decideLearn, apply: (*harvest).learn, wanted: true},
 }
 
 // foresee lets effects decide. The first key counts, and the first refusal.

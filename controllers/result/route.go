@@ -33,6 +33,7 @@ func (h *harvest) route(v schema.Verdict) {
 	for _, e := range d.Effects {
 		h.effect(e)
 	}
+	h.raise(v)
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
 		h.run.Node, h.run.Restarts = d.Node, 0

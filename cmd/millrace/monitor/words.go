@@ -46,6 +46,8 @@ var said = map[string]string{
 	workspace.EvAccepted:      "change accepted",
 	workspace.EvForeign:       "kept a stranger's file",
 	workspace.EvDeclined:      "outbox document declined",
+	workspace.EvLearned:       "skill learned",
+	workspace.EvUnlearned:     "skill not changed",
 }
 
 // Untold is the type of the event that stands for a record without one.
