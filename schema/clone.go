@@ -10,6 +10,7 @@ func (it *Item) Clone() *Item {
 	c := *it
 	c.DependsOn = slices.Clone(it.DependsOn)
 	c.Blocks = slices.Clone(it.Blocks)
+	c.Fills = slices.Clone(it.Fills)
 	c.Checks = slices.Clone(it.Checks)
 	c.Counters = maps.Clone(it.Counters)
 	c.Notes = slices.Clone(it.Notes)

@@ -34,6 +34,7 @@ type Item struct {
 	Priority  int       `json:"priority,omitempty"`
 	DependsOn []string  `json:"depends_on,omitempty"`
 	Target    string    `json:"target_stage,omitempty"` // node that its document asks to begin at
+	Fills     []string  `json:"fills,omitempty"`        // fields that such a document fills in: its stage may need one of them
 	Blocks    []string  `json:"blocks,omitempty"`       // ids whose dependencies carry this one because it says so
 	Lineage   Lineage   `json:"lineage,omitzero"`
 	Checks    []Check   `json:"checks,omitempty"`

@@ -2,9 +2,15 @@ package workspace
 
 import (
 	"fmt"
+	"strings"
 
 	"millrace/schema"
 )
+
+// Untold says that a document asks for a stage and does not tell it what to work on.
+func Untold(target string, lacks []string) string {
+	return fmt.Sprintf("target_stage %s must be told what to work on, by %s", target, strings.Join(lacks, " or "))
+}
 
 // LearnedWaits says why the skill change of an item is not made yet: until no run of another plane has a lane. Nil
 // when nothing is in its way.

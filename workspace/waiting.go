@@ -170,6 +170,10 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
 			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
 	}
+	if lacks := p.Lacks(plane, it.Target, it.Fills); len(lacks) > 0 {
+		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true, Message: Untold(it.Target, lacks),
+			ClearedBy: "a document that says it, or without target_stage"})
+	}
 	all = append(all, v.handled(it)...)
 	all = append(all, v.runner(p, v.Control.Plan, p.Node(plane, node))...)
 	if len(all) > 0 {

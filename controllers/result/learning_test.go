@@ -190,3 +190,18 @@ func TestNoopLearnsNothing(t *testing.T) {
 		t.Errorf("item is %+v", it)
 	}
 }
+
+// A plan may come to ask for more than a document says that was admitted before.
+func TestTargetThatIsNotToldWaits(t *testing.T) {
+	o := world(t, learningMode(""))
+	o.Admit("kind: learning_request\nlearning_request_id: l\ntitle: L\ntarget_stage: curator\n---\n" +
+		"kind: learning_request\nlearning_request_id: m\ntitle: M\ntarget_stage: curator\npreferred_output_paths: [skills/learned/m]\n")
+	o.Settle()
+	if r := o.Run(); r == nil || r.Item.ID != "m" || r.Node != "curator" {
+		t.Errorf("it runs %+v", r)
+	}
+	w := o.View(o.Seen).Waiting(request)
+	if w == nil || !w.Stalled || !strings.Contains(w.Message, "curator must be told what to work on, by target_skill_id or preferred_output_paths") {
+		t.Errorf("l waits for %+v", w)
+	}
+}
