@@ -115,6 +115,9 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 	case !schema.ValidID(d.TargetSkillID):
 		return no("%s: target_skill_id must name the skill that changes", file)
 	}
+	if asked := h.asked(); asked != "" && asked != d.TargetSkillID {
+		return no("%s changes skill %s, and the request is about %s", file, d.TargetSkillID, asked)
+	}
 	_, files := h.update()
 	if len(files) > maxSkillFiles {
 		return no("the skill has %d files, at most %d are taken", len(files), maxSkillFiles)
@@ -172,6 +175,22 @@ func (h *harvest) curated() (*schema.CuratorDecision, string) {
 		return nil, a.File
 	}
 	return nil, ""
+}
+
+// asked is the skill that the item's document names; "" when it names none.
+func (h *harvest) asked() string {
+	q := workspace.AskFile(h.item.Path)
+	a, read := h.Asked[q]
+	if !read {
+		h.asks = append(h.asks, q)
+		return ""
+	}
+	doc, _ := h.Registry.ParseStored(h.item.Family, h.item.Path, a.Data)
+	if doc == nil || a.Digest != h.item.Document { // what a hand made of it since, the agent has not seen
+		return ""
+	}
+	asked, _ := doc.Fields["target_skill_id"].(string)
+	return asked
 }
 
 // update lists the files of the skill as it shall be, by their paths in it, with the folder they lie in: the one

@@ -139,10 +139,10 @@ func curated(t *testing.T, decision schema.CuratorDecision, files ...string) *co
 var request = schema.Key{Family: schema.FamilyLearning, ID: "l"}
 
 func TestDecidedSkillWaits(t *testing.T) {
-	o := curated(t, schema.CuratorDecision{Decision: "apply", TargetSkillID: "flaky", Changes: []schema.SkillChange{{Path: "more/a.md"}}},
+	o := curated(t, schema.CuratorDecision{Decision: "apply", TargetSkillID: "s", Changes: []schema.SkillChange{{Path: "more/a.md"}}},
 		"skill_update/SKILL.md", "skill_update/more/a.md")
 	it := o.Seen.Items[request]
-	if it.State != schema.StateDone || it.Learned == nil || it.Learned.Skill != "flaky" || it.Learned.Run != it.Run || len(it.Learned.Files) != 2 ||
+	if it.State != schema.StateDone || it.Learned == nil || it.Learned.Skill != "s" || it.Learned.Run != it.Run || len(it.Learned.Files) != 2 ||
 		it.Learned.Files[0].Path != "skill_update/SKILL.md" || it.Learned.Files[0].Digest == "" {
 		t.Fatalf("item is %+v, %+v", it, it.Learned)
 	}
@@ -156,18 +156,19 @@ func TestDecisionMustBearOutTheSkill(t *testing.T) {
 	for i := range 64 {
 		many = append(many, "skill_update/"+strings.Repeat("x", i+1))
 	}
-	apply := schema.CuratorDecision{Decision: "apply", TargetSkillID: "flaky"}
+	apply := schema.CuratorDecision{Decision: "apply", TargetSkillID: "s"}
 	for name, c := range map[string]struct {
 		decision schema.CuratorDecision
 		files    []string
 		says     string
 	}{
-		"a decision not to":   {schema.CuratorDecision{Decision: "noop", TargetSkillID: "flaky"}, many[:1], "noop contradicts CURATOR_COMPLETE"},
+		"a decision not to":   {schema.CuratorDecision{Decision: "noop", TargetSkillID: "s"}, many[:1], "noop contradicts CURATOR_COMPLETE"},
 		"no skill":            {schema.CuratorDecision{Decision: "apply"}, many[:1], "target_skill_id"},
 		"a skill elsewhere":   {schema.CuratorDecision{Decision: "apply", TargetSkillID: "../stage"}, many[:1], "target_skill_id"},
+		"another skill":       {schema.CuratorDecision{Decision: "apply", TargetSkillID: "other"}, many[:1], "changes skill other, and the request is about s"},
 		"no head":             {apply, []string{"skill_update/other.md"}, "no SKILL.md"},
 		"a head further down": {apply, []string{"skill_update/a/SKILL.md"}, "no SKILL.md"},
-		"a change of nothing": {schema.CuratorDecision{Decision: "apply", TargetSkillID: "flaky", Changes: []schema.SkillChange{{Path: "b.md"}}}, many[:1], "changes b.md"},
+		"a change of nothing": {schema.CuratorDecision{Decision: "apply", TargetSkillID: "s", Changes: []schema.SkillChange{{Path: "b.md"}}}, many[:1], "changes b.md"},
 		"a hidden file":       {apply, []string{"skill_update/SKILL.md", "skill_update/.git/config"}, "have names of letters"},
 		"a name for a shell":  {apply, []string{"skill_update/SKILL.md", "skill_update/a b\n"}, "have names of letters"},
 		"too many files":      {apply, many, "65 files"},
