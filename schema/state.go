@@ -58,6 +58,7 @@ type Item struct {
 	EndedBy  string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
 	EndedSeq uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
 	Raised   string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
+	Remedied string         `json:"remedied,omitempty"`  // incident whose planning ended without such work: it was requeued for that, once
 	Closure  *Closure       `json:"closure,omitempty"`   // of a closure target
 	Learned  *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
 	Updated  time.Time      `json:"updated_at"`

@@ -59,7 +59,7 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	}
 	it.State, it.Path, it.Updated = state, to, v.Now
 	if state != schema.StateBlocked {
-		it.Blocked = nil
+		it.Blocked, it.Raised = nil, ""
 	}
 	if state != schema.StateActive {
 		it.Cancel = nil
@@ -103,7 +103,7 @@ func (m *Mutation) Requeue(v *View, it *schema.Item, note schema.Note, fresh boo
 	note.At = v.Now
 	it.Note(note)
 	if fresh {
-		it.Counters, it.Requeues = nil, 0
+		it.Counters, it.Requeues, it.Remedied = nil, 0, ""
 	}
 	m.MoveItem(v, it, schema.StateQueue)
 	m.Tell(Event{Type: EvRequeued, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateQueue, Message: note.Why})

@@ -59,6 +59,7 @@ type harvest struct {
 	step     schema.Step
 	effects  []string
 	admitted []admission
+	brought  []schema.Key // that the outbox holds and that are items now: admitted, or there already with the same content
 	declined []schema.Declined
 	state    string          // that an effect takes the item to
 	why      *schema.Blocked // that an effect gives as the reason of blocking
@@ -152,6 +153,12 @@ func (h *harvest) decide(v schema.Verdict, to, why string) {
 	}
 	h.m.Why = h.step.Node + " of " + h.run.Item.String() + ": " + why
 	h.file(why)
+	for _, d := range h.declined {
+		h.m.Tell(workspace.Event{
+			Type: workspace.EvDeclined, Item: d.Item, Run: h.run.ID, Request: h.step.Request, Plane: h.run.Plane,
+			Node: h.step.Node, Stage: h.step.Stage, Path: d.Path, Message: d.Why,
+		})
+	}
 	h.m.Tell(workspace.Event{
 		Type: workspace.EvFinished, Item: h.run.Item, Run: h.run.ID, Request: h.step.Request, Plane: h.run.Plane,
 		Node: h.step.Node, Stage: h.step.Stage, Outcome: v.Outcome, Class: firstOf(v.Failure, v.Class), To: to,

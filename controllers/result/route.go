@@ -70,7 +70,8 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 
 // divert routes a failure; what a failed stage proposed is not admitted.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
-	h.admitted, h.declined = nil, nil
+	h.withdraw(v.Failure)
+	h.why = nil
 	v = h.failureVerdict(v)
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err
@@ -139,6 +140,7 @@ func (h *harvest) blocked(v schema.Verdict) schema.Blocked {
 // blockHere ends a run that the plan cannot or must not take any further.
 func (h *harvest) blockHere(v schema.Verdict, class, message string) {
 	v.Failure, v.Message = class, message
+	h.withdraw(class)
 	h.fail(v)
 	h.decide(v, schema.StateBlocked, class+": "+message)
 	if h.item.Cancel != nil {
