@@ -36,6 +36,11 @@ var effects = map[string]effect{
 	schema.EffectDisposition: {decide: (*harvest).disposition},
 	schema.EffectHandoff:     {decide: (*harvest).handoff, rests: packetArtifact, broken: schema.FailHandoff},
 	schema.EffectDecompose:   {decide: (*harvest).decompose},
+	schema.EffectDraft:       {decide: (*harvest).drafts, apply: (*harvest).shelve, wanted: true},
+	schema.EffectPacket:      {decide: (*harvest).packet, apply: (*harvest).further, wanted: true},
+	schema.EffectCritique:    {decide: (*harvest).critique, apply: (*harvest).further, wanted: true},
+	schema.EffectPromote:     {decide: (*harvest).promote, apply: (*harvest).promoted, wanted: true},
+	schema.EffectRepair:      {decide: (*harvest).repair, apply: (*harvest).repaired},
 
 	schema.EffectLearn: {decide: (*harvest).decideLearn, apply: (*harvest).learn, wanted: true},
 }

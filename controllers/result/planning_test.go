@@ -229,7 +229,7 @@ func TestAReplayOfChildSpecsIsAccepted(t *testing.T) {
 
 const packetFile = "recon_packet.md"
 
-func packet(probe, decision, task, spec string) map[string]any {
+func reconPacket(probe, decision, task, spec string) map[string]any {
 	return map[string]any{packetFile: schema.ReconPacket{ID: "p", ProbeID: probe, Decision: decision, EmittedTaskID: task, EmittedSpecID: spec, InterpretedGoal: "find out"}}
 }
 
@@ -238,7 +238,7 @@ func TestReconHandsOver(t *testing.T) {
 		o := planning(t)
 		o.Admit(probe("p", "root_spec_id: root", "root_idea_id: i"))
 		o.Settle()
-		ends(o, "RECON_TO_EXECUTION", packet("p", "to_execution", "a", ""), controllertest.Task("a"))
+		ends(o, "RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", ""), controllertest.Task("a"))
 		want := schema.Lineage{RootIdeaID: "i", RootSpecID: "root", SpecID: "root"}
 		if it := find(o, "task", "a"); it.Lineage != want || find(o, "probe", "p").State != schema.StateDone {
 			t.Errorf("task is %+v", it)
@@ -248,7 +248,7 @@ func TestReconHandsOver(t *testing.T) {
 		o := planning(t)
 		o.Admit(probe("p"))
 		o.Settle()
-		ends(o, "RECON_TO_EXECUTION", packet("p", "to_execution", "a", ""), controllertest.Task("a"))
+		ends(o, "RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", ""), controllertest.Task("a"))
 		if it := find(o, "task", "a"); it.Lineage != (schema.Lineage{}) {
 			t.Errorf("task is %+v", it)
 		}
@@ -257,7 +257,7 @@ func TestReconHandsOver(t *testing.T) {
 		o := planning(t)
 		o.Admit(probe("p"))
 		o.Settle()
-		ends(o, "RECON_TO_PLANNING", packet("p", "to_planning", "", "s"), spec("s"))
+		ends(o, "RECON_TO_PLANNING", reconPacket("p", "to_planning", "", "s"), spec("s"))
 		s := find(o, "spec", "s")
 		text, err := os.ReadFile(o.Path(s.Path))
 		if s.Lineage != (schema.Lineage{RootSpecID: "s", SpecID: "s"}) || err != nil || !strings.Contains(string(text), "Source-Type: probe\nSource-ID: p\n") {
@@ -271,7 +271,7 @@ func TestReconHandsOver(t *testing.T) {
 		o := planning(t)
 		o.Admit(probe("p", "root_spec_id: root"))
 		o.Settle()
-		ends(o, "RECON_TO_PLANNING", packet("p", "to_planning", "", "s"), spec("s"))
+		ends(o, "RECON_TO_PLANNING", reconPacket("p", "to_planning", "", "s"), spec("s"))
 		if s := find(o, "spec", "s"); s.Lineage.RootSpecID != "root" {
 			t.Errorf("spec is %+v", s)
 		}
@@ -280,7 +280,7 @@ func TestReconHandsOver(t *testing.T) {
 		o := planning(t)
 		o.Admit(probe("p"))
 		o.Settle()
-		ends(o, "RECON_NOOP", packet("p", "noop", "", ""))
+		ends(o, "RECON_NOOP", reconPacket("p", "noop", "", ""))
 		if p := find(o, "probe", "p"); p.State != schema.StateDone {
 			t.Errorf("probe is %+v", p)
 		}
@@ -289,7 +289,7 @@ func TestReconHandsOver(t *testing.T) {
 		o := planning(t)
 		o.Admit(probe("p"))
 		o.Settle()
-		ends(o, "RECON_BLOCKED", packet("p", "blocked", "", ""))
+		ends(o, "RECON_BLOCKED", reconPacket("p", "blocked", "", ""))
 		p := find(o, "probe", "p")
 		if p.State != schema.StateBlocked || p.Blocked.Class != schema.ClassBlocked || !strings.Contains(p.Blocked.Message, "/recon_packet.md decides blocked: find out") {
 			t.Errorf("probe is %+v", p.Blocked)
@@ -306,21 +306,21 @@ func TestReconHandoffInvalid(t *testing.T) {
 		says    string
 	}{
 		"no packet":                      {"RECON_TO_EXECUTION", nil, task, packetFile + " says where probe/p goes, and it was not written"},
-		"about another probe":            {"RECON_TO_EXECUTION", packet("q", "to_execution", "a", ""), task, "is about q, and the work item is p"},
-		"a decision for another outcome": {"RECON_TO_EXECUTION", packet("p", "to_planning", "", "s"), []string{spec("s")}, "decides to_planning, which does not go with RECON_TO_EXECUTION"},
-		"no task is named":               {"RECON_TO_EXECUTION", packet("p", "to_execution", "", ""), task, "has no emitted_task_id"},
-		"no task is proposed":            {"RECON_TO_EXECUTION", packet("p", "to_execution", "a", ""), nil, "hands over the task a, which the outbox does not bring"},
-		"the task was declined": {"RECON_TO_EXECUTION", packet("p", "to_execution", "a", ""), []string{controllertest.Task("a", "root_spec_id: r")},
+		"about another probe":            {"RECON_TO_EXECUTION", reconPacket("q", "to_execution", "a", ""), task, "is about q, and the work item is p"},
+		"a decision for another outcome": {"RECON_TO_EXECUTION", reconPacket("p", "to_planning", "", "s"), []string{spec("s")}, "decides to_planning, which does not go with RECON_TO_EXECUTION"},
+		"no task is named":               {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "", ""), task, "has no emitted_task_id"},
+		"no task is proposed":            {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", ""), nil, "hands over the task a, which the outbox does not bring"},
+		"the task was declined": {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", ""), []string{controllertest.Task("a", "root_spec_id: r")},
 			"(0.yaml: root_spec_id is r, but probe/p, which it comes from, has none"},
-		"another task is proposed":     {"RECON_TO_EXECUTION", packet("p", "to_execution", "c", ""), task, "the outbox brings the task a, not just c"},
-		"two tasks are proposed":       {"RECON_TO_EXECUTION", packet("p", "to_execution", "a", ""), two, "brings the task a, b, not just a"},
-		"a spec beside the task":       {"RECON_TO_EXECUTION", packet("p", "to_execution", "a", ""), append(task, spec("s")), "brings the spec s"},
-		"a spec is named as well":      {"RECON_TO_EXECUTION", packet("p", "to_execution", "a", "s"), task, "emitted_spec_id names s"},
-		"no spec is proposed":          {"RECON_TO_PLANNING", packet("p", "to_planning", "", "s"), nil, "hands over the spec s, which the outbox does not bring"},
-		"a task beside the spec":       {"RECON_TO_PLANNING", packet("p", "to_planning", "", "s"), []string{spec("s"), controllertest.Task("a")}, "brings the task a"},
-		"nothing to do and a task":     {"RECON_NOOP", packet("p", "noop", "", ""), task, "decides noop, and the outbox brings the task a"},
-		"nothing to do and names one":  {"RECON_NOOP", packet("p", "noop", "a", ""), nil, "emitted_task_id names a"},
-		"a person decides, and a spec": {"RECON_BLOCKED", packet("p", "blocked", "", ""), []string{spec("s")}, "brings the spec s"},
+		"another task is proposed":     {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "c", ""), task, "the outbox brings the task a, not just c"},
+		"two tasks are proposed":       {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", ""), two, "brings the task a, b, not just a"},
+		"a spec beside the task":       {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", ""), append(task, spec("s")), "brings the spec s"},
+		"a spec is named as well":      {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "a", "s"), task, "emitted_spec_id names s"},
+		"no spec is proposed":          {"RECON_TO_PLANNING", reconPacket("p", "to_planning", "", "s"), nil, "hands over the spec s, which the outbox does not bring"},
+		"a task beside the spec":       {"RECON_TO_PLANNING", reconPacket("p", "to_planning", "", "s"), []string{spec("s"), controllertest.Task("a")}, "brings the task a"},
+		"nothing to do and a task":     {"RECON_NOOP", reconPacket("p", "noop", "", ""), task, "decides noop, and the outbox brings the task a"},
+		"nothing to do and names one":  {"RECON_NOOP", reconPacket("p", "noop", "a", ""), nil, "emitted_task_id names a"},
+		"a person decides, and a spec": {"RECON_BLOCKED", reconPacket("p", "blocked", "", ""), []string{spec("s")}, "brings the spec s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := planning(t)

@@ -64,6 +64,10 @@ type harvest struct {
 	state    string          // that an effect takes the item to
 	why      *schema.Blocked // that an effect gives as the reason of blocking
 	asks     []workspace.Query
+
+	kept      []paper           // files that are kept with the result
+	blueprint *schema.Blueprint // of the item, as the result leaves it
+	resume    string            // node that an effect has the run resume at, where the edge allows that
 }
 
 // open finds what a run's request has come to; nil while it has come to nothing.

@@ -54,7 +54,9 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 		if refused != nil {
 			return h.divert(*refused)
 		}
-		v.Key = key
+		if v.Key = key; h.resume != "" {
+			v.Metadata = map[string]any{h.edge.Resume.Keys[0]: h.resume}
+		}
 	}
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	if refused := (*schema.RouteError)(nil); errors.As(err, &refused) {
@@ -68,10 +70,10 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 	return v, d, err
 }
 
-// divert routes a failure; what a failed stage proposed is not admitted.
+// divert routes a failure; what a failed stage proposed is neither admitted nor kept.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
 	h.withdraw(v.Failure)
-	h.why = nil
+	h.kept, h.blueprint, h.resume, h.why = nil, nil, "", nil
 	v = h.failureVerdict(v)
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err

@@ -398,7 +398,7 @@ func TestManyProducts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(c.Outbox) != schema.MaxItems+1 || // one more than there may be: that is how everybody sees it
-		 !strings.Contains(c.Detail, "more than") {
+		!strings.Contains(c.Detail, "more than") {
 		t.Errorf("%d listed, detail %q", len(c.Outbox), c.Detail)
 	}
 }
