@@ -118,5 +118,8 @@ func (s *State) indexFindings() []Finding {
 	if !maps.EqualFunc(s.dependants, fresh.dependants, maps.Equal) {
 		differs("dependants")
 	}
+	if !s.lineage.equal(&fresh.lineage) {
+		differs("lineages")
+	}
 	return found
 }
