@@ -270,8 +270,16 @@ func runClosureAbandon(cmd *cobra.Command, o *closureOptions) error {
 		if schema.Ended(it.State) {
 			return "", refused("'millrace closure show "+it.ID+"' says how it ended", "the target %s is %s already", it.ID, stages[it.State])
 		}
-		m.AbandonTarget(v, it, "command", o.reason.text)
-		return "is abandoned; its work is cancelled", nil
+		c := schema.Closure{}
+		if it.Closure != nil {
+			c = *it.Closure
+		}
+		c.Verdict, c.At, c.Judged, c.Gaps = schema.VerdictAbandoned, v.Now, v.Seq+1, nil
+		it.Closure, it.Updated = &c, v.Now
+		it.Note(schema.Note{At: v.Now, By: "command", What: "abandoned", Why: o.reason.text})
+		m.PutItem(it)
+		m.Tell(workspace.Event{Type: workspace.EvCancelWanted, Item: it.Key(), To: schema.StateCancelled, Message: o.reason.text})
+		return "ends as abandoned; its queued and blocked work is cancelled, what runs ends with its stage", nil
 	})
 }
 
