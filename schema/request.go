@@ -52,11 +52,11 @@ const (
 	FailHandoff         = "recon_handoff_invalid" // a packet that is missing, or at odds with its outcome or with what is proposed
 )
 
-// StallIncidentLimit is why a closure target is stalled whose root may raise no more incidents.
-const StallIncidentLimit = "incident_limit"
-
-// StallRepeated is why a closure target is stalled that was judged to have gaps twice, with no work done in between.
-const StallRepeated = "closure_repeated_remediation"
+// Why a closure target is stalled, beside the failures of a stage.
+const (
+	StallIncidentLimit = "incident_limit"               // its root may raise no more incidents
+	StallRepeated      = "closure_repeated_remediation" // judged to have gaps twice, with no work done in between
+)
 
 // Scope of a failure class: "runner", "run" or "stage".
 func Scope(class string) string {
