@@ -46,6 +46,8 @@ const (
 	FailInvalidArtifact = "invalid_artifact"
 	FailOutboxConflict  = "outbox_conflict"
 	FailNoProgress      = "no_progress"
+
+	FailApprovalDenied = "approval_denied" // of a blocked item; no stage has it
 )
 
 // Scope of a failure class: "runner", "run" or "stage".

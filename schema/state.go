@@ -61,6 +61,8 @@ type Item struct {
 	Learned  *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
 	Updated  time.Time      `json:"updated_at"`
 	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
+
+	Approvals map[string]Ruling `json:"approvals,omitempty"` // by approval; what was denied is forgotten when an operator vouches for the item
 }
 
 // Key of the item.
@@ -171,6 +173,7 @@ type Run struct {
 	Ended         time.Time `json:"ended_at,omitzero"`
 	End           string    `json:"end,omitempty"`           // terminal it reached, or cancelled
 	FirstFailure  string    `json:"first_failure,omitempty"` // class of the first failure
+	Approval      *Pending  `json:"approval,omitempty"`      // that it waits for, parked at Node
 
 	// Salvaged stands for the completion of a request that was lost or wrote none that can be read:
 	// what recovery could establish. It is applied like any other.

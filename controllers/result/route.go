@@ -20,6 +20,7 @@ func (h *harvest) route(v schema.Verdict) {
 		return
 	}
 	v.Outcome, v.Class = d.Outcome, d.Class
+	d = h.ruled(d)
 	h.fail(v)
 	h.effects, h.step.Counter = d.Effects, d.Counter
 	if d.Counter != "" {
@@ -36,7 +37,12 @@ func (h *harvest) route(v schema.Verdict) {
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
 		h.run.Node, h.run.Restarts = d.Node, 0
-		h.stay(schema.RunRunning)
+		state := schema.RunRunning
+		if d.Approval != nil && h.item.Cancel == nil {
+			h.m.Ask(h.View, h.run, d.Approval, h.step.Node, d.Outcome)
+			state = schema.RunParked
+		}
+		h.stay(state)
 		return
 	}
 	h.end(v, d)

@@ -44,6 +44,10 @@ var said = map[string]string{
 	workspace.EvRunnerResumed: "runner resumed",
 	workspace.EvHeld:          "change held",
 	workspace.EvAccepted:      "change accepted",
+	workspace.EvAsked:         "waits for an approval",
+	workspace.EvApproved:      "approved",
+	workspace.EvDenied:        "denied",
+	workspace.EvWithdrawn:     "asks for no approval any more",
 	workspace.EvForeign:       "kept a stranger's file",
 	workspace.EvDeclined:      "outbox document declined",
 }
