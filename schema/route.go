@@ -224,7 +224,7 @@ func (p *Plan) take(run *Run, counters map[string]int, e *Edge, w way) (taken, e
 		t.why += fmt.Sprintf(" (%s %d of %d)", e.Counter, spent+1, e.Limit)
 	}
 	if e.Approval != nil {
-		t.why += ", once " + e.Approval.Capability + " is approved"
+		t.why += " (once " + e.Approval.Capability + " is approved)"
 	}
 	return t, nil
 }

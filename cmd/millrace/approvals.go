@@ -27,7 +27,7 @@ func newCmdApprovals(f *factory) *cobra.Command {
 // approvalShape is an approval with why it is not decided, and what there is to look at first.
 type approvalShape struct {
 	*schema.Pending
-	Evidence []string        `json:"evidence,omitempty"` // what the stage before it wrote
+	Evidence []string        `json:"evidence,omitempty"` // what the stages before it wrote, of each file the last one
 	Waiting  *schema.Waiting `json:"waiting,omitempty"`  // of a pending one
 }
 
@@ -94,15 +94,17 @@ func pendings(v *workspace.View) []approvalShape {
 	return all
 }
 
-// evidence lists what the last stage of a run wrote.
+// evidence lists what the stages of a run wrote, of each file the last one.
 func evidence(r *schema.Run) []string {
-	if len(r.Steps) == 0 {
-		return nil
+	last := map[string]string{}
+	for _, s := range r.Steps {
+		for name := range s.Artifacts {
+			last[name] = path.Join(workspace.RequestDir(r.ID, s.Request), name)
+		}
 	}
-	last := r.Steps[len(r.Steps)-1]
 	var files []string
-	for _, name := range slices.Sorted(maps.Keys(last.Artifacts)) {
-		files = append(files, path.Join(workspace.RequestDir(r.ID, last.Request), name))
+	for _, name := range slices.Sorted(maps.Keys(last)) {
+		files = append(files, last[name])
 	}
 	return files
 }
@@ -194,7 +196,7 @@ func (a *approvalShape) print(io *term.IO) {
 	f.Add("Approved leads to", a.Node)
 	f.Add("Denied leads to", a.Denied)
 	for i, file := range a.Evidence {
-		f.Add(pick2(i == 0, "Look at", ""), file)
+		f.Add(pick2(i == 0, "Look at", "  and at"), file)
 	}
 	if r := a.Ruling; r != nil {
 		f.Add(r.Word(), io.Time(r.At)+" by "+r.By)

@@ -139,7 +139,7 @@ func (o *world) node() string {
 	return r.Node
 }
 
-func TestApprovalLetsExactlyItsRunGoOn(t *testing.T) {
+func TestFaultApprovalDoesNotWait(t *testing.T) {
 	o := newWorld(t)
 	o.Admit(controllertest.Task("a"))
 	o.Play("TYPED")
@@ -173,7 +173,7 @@ func TestApprovalLetsExactlyItsRunGoOn(t *testing.T) {
 	}
 }
 
-func TestAskedOnceWhateverTheAttempt(t *testing.T) {
+func TestFaultRetryAsksAgain(t *testing.T) {
 	o := newWorld(t)
 	o.Admit(controllertest.Task("a"))
 	o.Play("TYPED")
