@@ -20,6 +20,9 @@ func (it *Item) Clone() *Item {
 	c.Cancel = clone(it.Cancel)
 	c.Closure = clone(it.Closure) // its lists are replaced, never changed
 	c.Learned = clone(it.Learned)
+	if c.Blueprint = clone(it.Blueprint); c.Blueprint != nil {
+		c.Blueprint.Kept = maps.Clone(it.Blueprint.Kept)
+	}
 	return &c
 }
 
@@ -37,7 +40,7 @@ func (it *Item) Note(n Note) {
 // Afresh gives an item its budgets back, and lets be asked again what was denied: an operator vouches for it. What was
 // approved stays so.
 func (it *Item) Afresh() {
-	it.Counters, it.Requeues = nil, 0
+	it.Counters, it.Requeues, it.Remedied = nil, 0, ""
 	maps.DeleteFunc(it.Approvals, func(_ string, r Ruling) bool { return r.Decision != DecisionApprove })
 }
 

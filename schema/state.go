@@ -47,20 +47,22 @@ type Item struct {
 	During     string       `json:"during,omitempty"`              // the run that was active when it appeared, if it may be its work
 	Declared   *Declaration `json:"declaration,omitempty"`         // nil: has none
 
-	Run      string         `json:"run,omitempty"`      // current or last run
-	Attempts int            `json:"attempts,omitempty"` // runs begun
-	Requeues int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
-	Counters map[string]int `json:"counters,omitempty"`
-	Last     *Outcome       `json:"last_outcome,omitempty"`
-	Blocked  *Blocked       `json:"blocked,omitempty"`
-	Cancel   *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
-	EndedBy  string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
-	EndedSeq uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
-	Raised   string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
-	Closure  *Closure       `json:"closure,omitempty"`   // of a closure target
-	Learned  *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
-	Updated  time.Time      `json:"updated_at"`
-	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
+	Run       string         `json:"run,omitempty"`      // current or last run
+	Attempts  int            `json:"attempts,omitempty"` // runs begun
+	Requeues  int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
+	Counters  map[string]int `json:"counters,omitempty"`
+	Last      *Outcome       `json:"last_outcome,omitempty"`
+	Blocked   *Blocked       `json:"blocked,omitempty"`
+	Cancel    *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
+	EndedBy   string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
+	EndedSeq  uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
+	Raised    string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
+	Remedied  string         `json:"remedied,omitempty"`  // incident whose planning ended without such work: it was requeued for that, once
+	Closure   *Closure       `json:"closure,omitempty"`   // of a closure target
+	Learned   *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
+	Blueprint *Blueprint     `json:"blueprint,omitempty"` // of a blueprint draft that has a packet
+	Updated   time.Time      `json:"updated_at"`
+	Notes     []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
 
 	Approvals map[string]Ruling `json:"approvals,omitempty"` // by approval; what was denied is forgotten when an operator vouches for the item
 }
@@ -137,6 +139,15 @@ type Learned struct {
 	Run     string `json:"run"`
 	Request string `json:"request"`
 	Files   []File `json:"files"` // relative to the request folder
+}
+
+// A Blueprint is how far a draft has been worked out.
+type Blueprint struct {
+	ID       string            `json:"blueprint_id"`
+	Revision int               `json:"revision"`                    // of the newest packet
+	Rejected bool              `json:"rejected,omitempty"`          // the newest packet was
+	Kept     map[string]string `json:"kept,omitempty"`              // the newest file of each artifact, below the workspace folder
+	Task     string            `json:"generated_task_id,omitempty"` // that it became
 }
 
 // A Note is one intervention.

@@ -59,7 +59,7 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	}
 	it.State, it.Path, it.Updated = state, to, v.Now
 	if state != schema.StateBlocked {
-		it.Blocked = nil
+		it.Blocked, it.Raised = nil, ""
 	}
 	if state != schema.StateActive {
 		it.Cancel = nil

@@ -61,7 +61,7 @@ func (v *View) Obstacles(k schema.Key) []schema.Waiting {
 	case schema.StateActive:
 		all = v.active(it)
 	case schema.StateBlocked:
-		all = []schema.Waiting{blocked(it)}
+		all = []schema.Waiting{v.blocked(it)}
 	}
 	slices.SortStableFunc(all, func(a, b schema.Waiting) int { return cmp.Compare(rank(a), rank(b)) })
 	return all
@@ -348,7 +348,7 @@ func (v *View) planOf(r *schema.Run) *schema.Plan {
 	return v.Plans(r.Plan)
 }
 
-func blocked(it *schema.Item) schema.Waiting {
+func (v *View) blocked(it *schema.Item) schema.Waiting {
 	w := schema.Waiting{Reason: WaitBlocked, Message: "blocked", Since: it.Updated, ClearedBy: retry(it), Stalled: true}
 	if b := it.Blocked; b != nil {
 		w.Message, w.Since = b.Message, b.Since
@@ -359,7 +359,18 @@ func blocked(it *schema.Item) schema.Waiting {
 			w.ClearedBy = fmt.Sprintf("decision: approve in %s, then %s", denier(it), w.ClearedBy)
 		}
 	}
+	if k := (schema.Key{Family: schema.FamilyIncident, ID: it.Raised}); v.planned(it) {
+		w.Message, w.Stalled = fmt.Sprintf("%s; %s takes it up", w.Message, k), false
+		w.ClearedBy = fmt.Sprintf("the first work planned for %s, which takes its place; or %s", k, w.ClearedBy)
+	}
 	return w
+}
+
+// planned reports whether an incident that blocks an item, or what was planned for it, may still bring work.
+func (v *View) planned(it *schema.Item) bool {
+	return it.Raised != "" && slices.ContainsFunc(v.WorkOf(it.Raised), func(k schema.Key) bool {
+		return k.Family != it.Family && !schema.Ended(v.Items[k].State)
+	})
 }
 
 func retry(it *schema.Item) string {
