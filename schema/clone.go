@@ -61,6 +61,7 @@ func (c *Control) Clone() *Control {
 	n.Runners = maps.Clone(c.Runners)
 	n.Accepted = maps.Clone(c.Accepted)
 	n.Held = maps.Clone(c.Held)
+	n.RootFault = clone(c.RootFault)
 	return &n
 }
 

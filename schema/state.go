@@ -122,8 +122,31 @@ type Closure struct {
 	Gaps     []string      `json:"gaps,omitempty"`         // titles, of the latest verdict
 	Checks   []CheckRecord `json:"checks,omitempty"`       // that the latest verdict rests on
 	Tree     string        `json:"tree,omitempty"`         // working tree that they ran on
+	Stalled  uint64        `json:"stalled_seq,omitempty"`  // journal record that blocked it
 	Reopened string        `json:"reopened_for,omitempty"` // why a generation above the first was opened
+	Reopen   string        `json:"reopen_for,omitempty"`   // of an ended target: why another generation is wanted; it opens when no other target is open
 }
+
+// A RootFault is why a root spec that is done and was never judged cannot be opened: planning waits until that is
+// settled.
+type RootFault struct {
+	Spec      string    `json:"spec"`
+	Class     string    `json:"failure_class"`
+	Message   string    `json:"message"`
+	ClearedBy string    `json:"cleared_by"`
+	Since     time.Time `json:"since"`
+}
+
+// Classes of a RootFault.
+const (
+	FaultNoRoot      = "missing_root_spec_id"         // the spec descends from others and does not say from which root
+	FaultNoSource    = "missing_root_source"          // it comes from an idea and does not say from which
+	FaultUnresolved  = "root_source_unresolved"       // the idea that it names is not kept
+	FaultAmbiguous   = "root_source_ambiguous"        // it names two ideas
+	FaultUnsupported = "root_source_kind_unsupported" // it is derived from another spec and yet its own root
+	FaultContract    = "root_source_contract_invalid" // its document, or the idea's, does not pass its definition any more
+	FaultDrift       = "closure_lineage_drift"        // its lineage names more than one idea
+)
 
 // Verdicts of a closure target.
 const (
@@ -245,8 +268,9 @@ type Control struct {
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
-	Daemon        string                `json:"daemon,omitempty"` // instance of the daemon that started last
-	Head          *GitHead              `json:"head,omitempty"`   // git HEAD as last seen
+	Daemon        string                `json:"daemon,omitempty"`     // instance of the daemon that started last
+	Head          *GitHead              `json:"head,omitempty"`       // git HEAD as last seen
+	RootFault     *RootFault            `json:"root_fault,omitempty"` // what keeps planning from going on
 }
 
 // GitHead remembers a change of git's branch: a declaration that vanishes right after one was last seen

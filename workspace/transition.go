@@ -64,6 +64,11 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	if state != schema.StateActive {
 		it.Cancel = nil
 	}
+	if c := it.Closure; c != nil {
+		if c.Stalled = 0; state == schema.StateBlocked {
+			c.Stalled = v.Seq + 1
+		}
+	}
 	it.EndedSeq = 0
 	if schema.Ended(state) {
 		it.EndedSeq = v.Seq + 1 // of the record that this becomes
@@ -72,6 +77,9 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	}
 	m.PutItem(it)
 }
+
+// byRun is who ended an item that was completed.
+const byRun = "run"
 
 // plane is the plane that works on an item, as events name it.
 func (v *View) plane(it *schema.Item) string {
@@ -83,7 +91,7 @@ func (v *View) plane(it *schema.Item) string {
 
 // Complete ends an item well.
 func (m *Mutation) Complete(v *View, it *schema.Item) {
-	it.EndedBy = "run"
+	it.EndedBy = byRun
 	m.MoveItem(v, it, schema.StateDone)
 	m.Tell(Event{Type: EvDone, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateDone})
 }

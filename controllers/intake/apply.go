@@ -184,7 +184,7 @@ func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
 // keepIdea stores the idea that became a root spec: each generation once, never changed.
 func (b *batch) keepIdea(a Action, it *schema.Item) {
 	if idea := a.Declared.Doc; idea.Kind == schema.KindIdea {
-		b.m.PutFile(fmt.Sprintf("ideas/%s@%d.md", idea.ID, it.Generation), "", b.v.Registry.Render(idea))
+		b.m.PutFile(workspace.IdeaPath(idea.ID, it.Generation), "", b.v.Registry.Render(idea))
 	}
 }
 

@@ -66,6 +66,8 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 		return "a stage that ends with " + outcome + " proposes nothing"
 	case !slices.Contains(h.kind.Emits, doc.Kind):
 		return h.kind.ID + " may not propose a " + doc.Kind
+	case !h.dropped(doc.Kind):
+		return workspace.MadeByRuntime(h.Family(doc.Kind))
 	case h.declared(k):
 		return "an operator declares " + k.String() + " and it is not admitted"
 	}
@@ -75,6 +77,12 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 // declared reports whether an operator declares an item that is not admitted.
 func (h *harvest) declared(k schema.Key) bool {
 	return h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0
+}
+
+// dropped reports whether agents may propose documents of a family at all.
+func (h *harvest) dropped(family string) bool {
+	f := h.Family(family)
+	return f == nil || f.Dropped()
 }
 
 // propose stamps and admits one document, or says why not, or what it is in conflict with.
@@ -89,6 +97,9 @@ func (h *harvest) propose(path string, doc *schema.Document, trial *workspace.Dr
 		return err.Error(), ""
 	}
 	h.inherit(it)
+	if t := h.ClosedFor(it.Family, it.ID, it.Lineage); t != nil {
+		return workspace.TooLate(t), ""
+	}
 	k := it.Key()
 	if old := h.Items[k]; old != nil {
 		same := h.Registry.Render(h.Registry.Admit(doc, old.CreatedBy, old.CreatedAt))

@@ -258,36 +258,24 @@ func TestPlanningThatGoesOnIsWaitedFor(t *testing.T) {
 }
 
 func TestIncidentLimitStallsTheClosureTarget(t *testing.T) {
-	for state, stalls := range map[string]bool{schema.StateOpen: true, schema.StateDone: false} {
-		t.Run(state, func(t *testing.T) {
-			o := world(t, map[string]string{"modes/test.cue": planningGraph, "millrace.yaml": "budgets:\n  incident_limit: 0\n"})
-			o.Do(func(v *workspace.View) *workspace.Mutation {
-				m := &workspace.Mutation{By: "test"}
-				data := []byte("{}\n")
-				it := &schema.Item{SchemaVersion: schema.Version, Family: schema.FamilyTarget, ID: "root", State: state, Generation: 1,
-					Document: schema.DigestOf(data), Source: "runtime", Lineage: schema.Lineage{RootSpecID: "root"}, Updated: v.Now}
-				if it.Path = v.DocumentPath(it, state); !stalls {
-					it.EndedBy, it.EndedSeq = "run", v.Seq+1
-				}
-				m.AdmitItem(it, data)
-				return m
-			})
-			o.Admit(controllertest.Task("a", lineage))
-			escalated(o)
-			if a := o.Want("a", schema.StateBlocked, schema.ClassEscalate); a.Raised != "" {
-				t.Errorf("a is %+v", a)
-			}
-			target := find(o, schema.FamilyTarget, "root")
-			if !stalls {
-				if target.State != state {
-					t.Errorf("target is %+v", target)
-				}
-				return
-			}
-			if b := target.Blocked; target.State != schema.StateBlocked || b.Class != schema.StallIncidentLimit ||
-				b.Message != "root has raised 0 incidents already (budget incident_limit), and task/a asks for another; raise budgets.incident_limit, or settle it and retry" {
-				t.Errorf("target is %+v, %+v", target, b)
-			}
-		})
+	o := world(t, map[string]string{"modes/test.cue": planningGraph, "millrace.yaml": "budgets:\n  incident_limit: 0\n"})
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m := &workspace.Mutation{By: "test"}
+		data := []byte("{}\n")
+		it := &schema.Item{SchemaVersion: schema.Version, Family: schema.FamilyTarget, ID: "root", State: schema.StateOpen, Generation: 1,
+			Document: schema.DigestOf(data), Source: "runtime", Lineage: schema.Lineage{RootSpecID: "root"}, Updated: v.Now}
+		it.Path = v.DocumentPath(it, it.State)
+		m.AdmitItem(it, data)
+		return m
+	})
+	o.Admit(controllertest.Task("a", lineage))
+	escalated(o)
+	if a := o.Want("a", schema.StateBlocked, schema.ClassEscalate); a.Raised != "" {
+		t.Errorf("a is %+v", a)
+	}
+	target := find(o, schema.FamilyTarget, "root")
+	if b := target.Blocked; target.State != schema.StateBlocked || b.Class != schema.StallIncidentLimit ||
+		b.Message != "root has raised 0 incidents already (budget incident_limit), and task/a asks for another; raise budgets.incident_limit, or settle it and retry" {
+		t.Errorf("target is %+v, %+v", target, b)
 	}
 }

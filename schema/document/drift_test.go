@@ -32,7 +32,7 @@ var goTypes = map[string]any{
 	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
 	"#Pending": schema.Pending{}, "#Ruling": schema.Ruling{},
-	"#Blueprint": schema.Blueprint{}, "#GitHead": schema.GitHead{}, "#Hold": schema.Hold{},
+	"#Blueprint": schema.Blueprint{}, "#GitHead": schema.GitHead{}, "#RootFault": schema.RootFault{}, "#Hold": schema.Hold{},
 }
 
 // goless are definitions that only agents write and Go reads in its own way.
