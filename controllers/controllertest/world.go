@@ -7,9 +7,9 @@ package controllertest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -209,10 +209,17 @@ func (o *World) Do(change func(v *workspace.View) *workspace.Mutation) {
 
 func (o *World) commit(decide func(v *workspace.View) (*workspace.Mutation, error)) *workspace.Record {
 	o.TB.Helper()
-	rec, err := o.W.Transact(o.ctx, func(s *workspace.State) (*workspace.Mutation, error) {
-		o.Seen = s // brought up to date by the commit; nobody else commits here
-		return decide(o.View(s))
-	})
+	transact := func() (*workspace.Record, error) {
+		return o.W.Transact(o.ctx, func(s *workspace.State) (*workspace.Mutation, error) {
+			o.Seen = s // brought up to date by the commit; nobody else commits here
+			return decide(o.View(s))
+		})
+	}
+	rec, err := transact()
+	if errors.Is(err, workspace.ErrMoved) { // what was asked has changed since: the loop looks again
+		clear(o.asked)
+		rec, err = transact()
+	}
 	if err != nil {
 		o.TB.Fatalf("commit: %v", err)
 	}
@@ -269,7 +276,7 @@ func (o *World) Step() *workspace.Record {
 			return rec
 		}
 		for _, q := range asks {
-			o.asked[q] = o.answer(q)
+			o.asked[q] = o.W.Answer(o.ctx, q)
 		}
 	}
 	o.TB.Fatalf("the controllers never stop asking")
@@ -307,14 +314,6 @@ func encode(tb TB, v any) string {
 		tb.Fatalf("encode: %v", err)
 	}
 	return string(data)
-}
-
-func (o *World) answer(q workspace.Query) workspace.Answer {
-	data, err := os.ReadFile(o.Path(q.Arg))
-	if err != nil {
-		return workspace.Answer{}
-	}
-	return workspace.Answer{Data: data, Digest: schema.DigestOf(data)}
 }
 
 // Settle steps to the fixpoint and returns the reasons of what was committed.

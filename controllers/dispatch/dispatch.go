@@ -58,7 +58,7 @@ func (c *chooser) runs() *reconcile.Proposal {
 		if it == nil || it.State != schema.StateActive || it.Run != r.ID || it.Cancel != nil || p == nil || p.Kind(r.Plane, r.Node) == nil {
 			continue // to be cancelled, or recovery's to repair
 		}
-		if c.waits(p, r.Plan, p.Node(r.Plane, r.Node).Runner) {
+		if r.Held == nil && c.waits(p, r.Plan, p.Node(r.Plane, r.Node).Runner) { // a held claim starts no agent
 			if r.State == schema.RunRunning {
 				return park(r)
 			}
@@ -95,7 +95,7 @@ func (c *chooser) claims() *reconcile.Proposal {
 				continue
 			}
 			for _, it := range c.Claims(c.current, family) {
-				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] {
+				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] || len(c.current.Lacks(plane, it.Target, it.Fills)) > 0 {
 					continue
 				}
 				if p := c.offer(c.first(plane, g, it)); p != nil {

@@ -44,6 +44,18 @@ func (w *workflow) checkDefinition(f *schema.Family, r *report) {
 	}
 }
 
+// fieldsOf lists the fields that documents of any of the named families may have.
+func (w *workflow) fieldsOf(families map[string]*schema.Family, ids []string) []string {
+	var fields []string
+	for _, id := range ids {
+		if f := families[id]; f != nil {
+			fields = append(fields, namesOf(w.value.LookupPath(cue.ParsePath(f.Definition))).known...)
+		}
+	}
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}
+
 // definition is the CUE text of a definition that a workflow file brings, with the other definitions of that
 // file, which it may need; "" when no file brings it, because it is built in.
 func (w *workflow) definition(name string) string {
