@@ -30,6 +30,7 @@ soak: ## the long runs (an hour or so): kills, random hands, crashes, concurrenc
 	MILLRACE_PROPERTY_FIRST=$(SEED)000 MILLRACE_PROPERTY_SEEDS=200 MILLRACE_PROPERTY_STEPS=60 \
 		$(GO) test -race -count 1 -timeout 120m -run TestProperty ./cmd/systemtest
 	$(GO) test -count 1 -timeout 60m -run 'TestFoldEquals' -rapid.checks 20000 ./workspace
+	$(GO) test -count 1 -timeout 60m -run 'TestBudgets' -rapid.checks 10000 -rapid.seed $(SEED) ./schema/simulate
 	$(GO) test -count 20 -timeout 60m -run 'TestSupervisorKilledAtRandomMoments' ./controllers/dispatch/runner
 	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs grep -hoE '^func Fuzz[A-Za-z]+' | cut -c6-); do \
 		dir=$$(grep -rlE "^func $$target\(" --include='*_test.go' . | xargs dirname); \
