@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"millrace/assets"
+	"millrace/schema"
 	"millrace/schema/compile"
 )
 
@@ -15,10 +16,17 @@ var marker = regexp.MustCompile("(?m)^- `### ([A-Z_]+)`")
 // TestEntrypointsStateTheContract: each prompt names exactly the outcomes of its stage, the other way to end, and
 // what it must write.
 func TestEntrypointsStateTheContract(t *testing.T) {
-	p := compile.Compile(compile.Source{Mode: "default_codex_integrated", Files: assets.Files()}).Plan
-	if p == nil {
-		t.Fatal("does not compile")
+	for _, mode := range []string{"learning_codex_integrated", "blueprint_codex"} { // which have all stages between them
+		p := compile.Compile(compile.Source{Mode: mode, Files: assets.Files()}).Plan
+		if p == nil {
+			t.Fatal(mode + " does not compile")
+		}
+		eachStatesTheContract(t, p)
 	}
+}
+
+func eachStatesTheContract(t *testing.T, p *schema.Plan) {
+	t.Helper()
 	for id, kind := range p.Stages {
 		text := p.Assets[kind.Entrypoint]
 		var named, legal []string

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace/schema"
+	"millrace/schema/compile"
 	"millrace/workspace/reqdir"
 )
 
@@ -20,12 +21,15 @@ func requested(t *testing.T) (*watched, string) {
 	x.settle()
 	x.view(func(v *View) *Mutation {
 		m := &Mutation{By: "dispatch", Why: "start"}
-		req := &schema.Request{
-			SchemaVersion: schema.Version, ID: "req-1", Run: "run-1", Item: taskKey("a"), Outcomes: []string{"DONE", "BLOCKED"},
-			Artifacts: []schema.Artifact{{Name: "verdict", File: "disposition.json", Schema: "#PlannerDisposition"}},
-		}
+		req := &schema.Request{SchemaVersion: schema.Version, ID: "req-1", Run: "run-1", Item: taskKey("a"), Outcomes: []string{"DONE", "BLOCKED"}}
 		m.PutJSON(RequestDir("run-1", "req-1")+"/"+schema.RequestFile, req)
-		m.PutRun(&schema.Run{SchemaVersion: schema.Version, ID: "run-1", Item: taskKey("a"), State: schema.RunRunning, Request: "req-1"})
+		plan := compile.Marshal(&schema.Plan{
+			SchemaVersion: schema.Version, Graphs: map[string]*schema.Graph{"p": {Nodes: map[string]*schema.Node{"n": {Stage: "s"}}}},
+			Stages: map[string]*schema.StageKind{"s": {Writes: []schema.Artifact{{Name: "verdict", File: "disposition.json", Schema: "#PlannerDisposition"}}}},
+		})
+		m.PutFile(PlanPath(schema.DigestOf(plan)), "", plan)
+		m.PutRun(&schema.Run{SchemaVersion: schema.Version, ID: "run-1", Item: taskKey("a"), State: schema.RunRunning, Request: "req-1",
+			Plan: schema.DigestOf(plan), Plane: "p", Node: "n"})
 		return m
 	})
 	return x, filepath.Join(x.dir, RequestDir("run-1", "req-1"))

@@ -228,10 +228,14 @@ func TestInputs(t *testing.T) {
 		"graphs/own.cue": "package millrace\n_unused: 1\n",
 	})})
 	got := slices.Sorted(maps.Keys(r.Inputs))
-	want := []string{"families/incident.cue", "families/learning_request.cue", "families/probe.cue", "families/spec.cue", "families/task.cue",
-		"graphs/execution.standard.cue", "graphs/execution.with_integrator.cue", "graphs/own.cue", "millrace.yaml", "modes/codex.cue", "stages/execution.cue"}
+	want := []string{"families/blueprint_draft.cue", "families/closure_target.cue", "families/incident.cue", "families/learning_request.cue", "families/probe.cue", "families/spec.cue", "families/task.cue",
+		"graphs/execution.standard.cue", "graphs/execution.with_integrator.cue", "graphs/own.cue", "graphs/planning.standard.cue", "millrace.yaml",
+		"modes/codex.cue", "modes/triggers.cue", "stages/execution.cue", "stages/planning.cue"}
 	for _, stage := range []string{"builder", "checker", "consultant", "doublechecker", "fixer", "integrator", "troubleshooter", "updater"} {
 		want = append(want, "entrypoints/execution/"+stage+".md", "skills/stage/execution/"+stage+"-core/SKILL.md")
+	}
+	for _, stage := range []string{"arbiter", "auditor", "manager", "mechanic", "planner", "recon"} {
+		want = append(want, "entrypoints/planning/"+stage+".md", "skills/stage/planning/"+stage+"-core/SKILL.md")
 	}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {

@@ -14,7 +14,10 @@ import (
 )
 
 // shippedModes are the modes of the baseline, which people know by name.
-var shippedModes = []string{"default_claude", "default_codex", "default_codex_integrated", "default_pi", "demo", "standard"}
+var shippedModes = []string{
+	"blueprint_codex", "blueprint_learning_codex", "default_claude", "default_codex", "default_codex_integrated", "default_pi", "demo",
+	"efficient_learning_codex", "learning_claude", "learning_codex", "learning_codex_integrated", "learning_pi", "standard",
+}
 
 // with is the baseline with some files on top; a nil file is left out.
 func with(files map[string]string) map[string][]byte {

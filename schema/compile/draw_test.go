@@ -35,8 +35,9 @@ func TestDraw(t *testing.T) {
 		if got != string(want) {
 			t.Errorf("%s: draws\n%s", format, got)
 		}
-		if one, err := compile.Draw(p, "execution", format); err != nil || one != got {
-			t.Errorf("%s: the only plane is not the whole: %v", format, err)
+		one, err := compile.Draw(p, "execution", format)
+		if err != nil || !strings.Contains(one, "integrator") || strings.Contains(one, "auditor") {
+			t.Errorf("%s: one plane is drawn as\n%s%v", format, one, err)
 		}
 	}
 }

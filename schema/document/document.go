@@ -131,8 +131,8 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 		if k := r.kinds[name]; given.kind == isText && k != nil {
 			return k
 		}
-		hint := "kinds are " + strings.Join(r.order, ", ")
-		if near := schema.Nearest(name, r.order, 3); near != "" {
+		hint := "kinds are " + strings.Join(r.dropped(), ", ")
+		if near := schema.Nearest(name, r.dropped(), 3); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
 		message := shown(given) + " is not a kind"
@@ -153,8 +153,9 @@ func (r *Registry) resolve(c *checker, rec *record, implied string) *kind {
 	if k := r.kinds[implied]; k != nil {
 		return k
 	}
+	kinds := r.dropped()
 	c.add(rec.at, "kind", "is missing: nothing says what this document is",
-		"add kind: "+r.order[0]+" (or "+strings.Join(r.order[1:], ", ")+"), or put it into a folder like intake/"+r.kinds[r.order[0]].intake[0]+"/")
+		"add kind: "+kinds[0]+" (or "+strings.Join(kinds[1:], ", ")+"), or put it into a folder like intake/"+r.kinds[kinds[0]].intake[0]+"/")
 	return nil
 }
 

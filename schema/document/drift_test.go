@@ -13,7 +13,7 @@ import (
 
 // goTypes names the Go type that stands beside each definition.
 var goTypes = map[string]any{
-	"#Check": schema.Check{}, "#Task": schema.Task{}, "#Spec": schema.Spec{}, "#Probe": schema.Probe{},
+	"#Check": schema.Check{}, "#Task": schema.Task{}, "#Spec": schema.Spec{}, "#Probe": schema.Probe{}, "#ClosureTarget": schema.ClosureTarget{},
 	"#Incident": schema.Incident{}, "#LearningRequest": schema.LearningRequest{}, "#Idea": schema.Idea{},
 	"#Approval": schema.Approval{}, "#ControlDocument": schema.ControlDocument{}, "#BlueprintDraft": schema.BlueprintDraft{},
 
@@ -28,7 +28,7 @@ var goTypes = map[string]any{
 	"#Completion": schema.Completion{}, "#Claim": schema.Claim{}, "#File": schema.File{}, "#Tokens": schema.Tokens{},
 	"#Cost": schema.Cost{}, "#CheckRecord": schema.CheckRecord{}, "#Item": schema.Item{}, "#Lineage": schema.Lineage{},
 	"#Declaration": schema.Declaration{}, "#Outcome": schema.Outcome{}, "#Blocked": schema.Blocked{},
-	"#Cancel": schema.Cancel{}, "#Note": schema.Note{}, "#Run": schema.Run{}, "#Step": schema.Step{},
+	"#Cancel": schema.Cancel{}, "#Note": schema.Note{}, "#Closure": schema.Closure{}, "#Learned": schema.Learned{}, "#Run": schema.Run{}, "#Step": schema.Step{},
 	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
 	"#GitHead": schema.GitHead{}, "#Hold": schema.Hold{},
@@ -135,7 +135,7 @@ func sameKind(s *shape, typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.String:
 		return s.kind == cue.StringKind
-	case reflect.Int, reflect.Int64:
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		return s.kind == cue.IntKind
 	case reflect.Float64:
 		return s.kind == cue.NumberKind

@@ -77,7 +77,11 @@ func drawValue(t *rapid.T, s *shape, name string, exact bool) any {
 	case cue.BoolKind:
 		return rapid.Bool().Draw(t, name)
 	case cue.IntKind:
-		return json.Number(strconv.Itoa(rapid.IntRange(0, 1<<40).Draw(t, name)))
+		first := 0
+		if name == "generation" {
+			first = 1
+		}
+		return json.Number(strconv.Itoa(rapid.IntRange(first, 1<<40).Draw(t, name)))
 	case cue.ListKind:
 		return drawList(t, s, name, exact)
 	case cue.StructKind:

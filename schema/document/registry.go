@@ -279,6 +279,11 @@ func (r *Registry) KindOf(name string) (Kind, bool) {
 	return Kind{k.name, k.definition, k.id, label(k.id), k.extension, slices.Clone(k.intake)}, true
 }
 
+// dropped are the kinds that people declare; one without a folder is the runtime's own.
+func (r *Registry) dropped() []string {
+	return slices.DeleteFunc(slices.Clone(r.order), func(name string) bool { return len(r.kinds[name].intake) == 0 })
+}
+
 // Kinds lists all kinds, in the order in which their id fields decide.
 func (r *Registry) Kinds() []string { return slices.Clone(r.defined().order) }
 
