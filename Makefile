@@ -4,7 +4,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit demo docs soak bench bench-short clean
+.PHONY: help build test check fmt vet lint unit demo docs soak bench bench-short campaign clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: ## measure: benchmarks of the rooms, then whole processes (half an hour, 
 bench-short: ## the same at a size for CI: shows that it measures, not how fast it is
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./schema/... ./workspace/... ./controllers/dispatch/runner
 	MILLRACE_BENCH=short $(GO) test -count 1 -timeout 20m -run '^TestBench$$' -v ./cmd/systemtest
+
+campaign: ## measure a whole campaign, eight ideas to eight closed roots: once, ×10 (CAMPAIGN_SCALE=100), and with kills
+	MILLRACE_CAMPAIGN=1 $(GO) test -count 1 -timeout 180m -run '^TestCampaign$$' -v ./cmd/systemtest
 
 docs: ## write anew what the documentation shows of the code: the tour's output, tables, drawings
 	$(GO) test -count 1 ./cmd/millrace -run Docs -update-docs
