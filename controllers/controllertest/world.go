@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -59,6 +58,53 @@ const Base = `package millrace
 
 modes: test: {
 	graphs: execution: "execution.standard"
+	runner: "fake"
+	runners: fake: {adapter: "command", run: ["true"]}
+}
+`
+
+// Planned is a mode file in place of Base, at modes/test.cue: all planes, with the shipped graphs.
+const Planned = `package millrace
+
+modes: test: {
+	graphs: {execution: "execution.standard", planning: "planning.standard", learning: "learning.standard"}
+	runner: "fake"
+	runners: fake: {adapter: "command", run: ["true"]}
+}
+`
+
+// Judged is a mode file in place of Base, at modes/test.cue: execution is one stage, and planning has one stage for
+// specs and incidents and one for closure targets, whose outcomes do what they say without looking at evidence.
+const Judged = `package millrace
+
+graphs: "planning.judged": {
+	plane: "planning"
+	entry: {incident: "manager", spec: "manager", closure_target: "arbiter"}
+	claim: ["incident", "spec", "closure_target"]
+	nodes: {
+		manager: on: {MANAGER_COMPLETE: "planned", BLOCKED: "blocked"}
+		arbiter: on: {ARBITER_COMPLETE: "judged", REMEDIATION_NEEDED: "again", BLOCKED: "blocked"}
+	}
+	ends: {
+		planned: {class: "success", state: "done"}
+		judged: {class: "success", state: "done"}
+		again: {class: "followup_needed", state: "open", effects: []}
+		blocked: {class: "blocked", state: "blocked"}
+	}
+}
+
+graphs: "execution.one": {
+	plane: "execution"
+	entry: task: "builder"
+	nodes: builder: on: {BUILDER_COMPLETE: "built", BLOCKED: "blocked"}
+	ends: {
+		built: {class: "success", state: "done"}
+		blocked: {class: "blocked", state: "blocked"}
+	}
+}
+
+modes: test: {
+	graphs: {execution: "execution.one", planning: "planning.judged", learning: "learning.standard"}
 	runner: "fake"
 	runners: fake: {adapter: "command", run: ["true"]}
 }
@@ -222,7 +268,7 @@ func (o *World) Step() *workspace.Record {
 			return rec
 		}
 		for _, q := range asks {
-			o.asked[q] = o.answer(q)
+			o.asked[q] = o.W.Answer(o.ctx, q)
 		}
 	}
 	o.TB.Fatalf("the controllers never stop asking")
@@ -260,14 +306,6 @@ func encode(tb TB, v any) string {
 		tb.Fatalf("encode: %v", err)
 	}
 	return string(data)
-}
-
-func (o *World) answer(q workspace.Query) workspace.Answer {
-	data, err := os.ReadFile(o.Path(q.Arg))
-	if err != nil {
-		return workspace.Answer{}
-	}
-	return workspace.Answer{Data: data, Digest: schema.DigestOf(data)}
 }
 
 // Settle steps to the fixpoint and returns the reasons of what was committed.

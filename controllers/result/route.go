@@ -21,6 +21,10 @@ func (h *harvest) route(v schema.Verdict) {
 	}
 	v.Outcome, v.Class = d.Outcome, d.Class
 	h.fail(v)
+	if h.recheck != "" && v.Failure == "" {
+		h.checkAgain(v)
+		return
+	}
 	h.effects, h.step.Counter = d.Effects, d.Counter
 	if d.Counter != "" {
 		if h.item.Counters == nil {
@@ -35,7 +39,7 @@ func (h *harvest) route(v schema.Verdict) {
 	}
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
-		h.run.Node, h.run.Restarts = d.Node, 0
+		h.run.Node, h.run.Restarts, h.run.Held = d.Node, 0, nil
 		h.stay(schema.RunRunning)
 		return
 	}
@@ -53,7 +57,9 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 		if refused != nil {
 			return h.divert(*refused)
 		}
-		v.Key = key
+		if v.Key = key; h.resume != "" {
+			v.Metadata = map[string]any{h.edge.Resume.Keys[0]: h.resume}
+		}
 	}
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	if refused := (*schema.RouteError)(nil); errors.As(err, &refused) {
@@ -67,9 +73,10 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 	return v, d, err
 }
 
-// divert routes a failure; what a failed stage proposed is not admitted.
+// divert routes a failure; what a failed stage proposed is neither admitted nor kept.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
-	h.admitted, h.declined = nil, nil
+	h.withdraw(v.Failure)
+	h.kept, h.blueprint, h.resume, h.why, h.closing = nil, nil, "", nil, closing{}
 	v = h.failureVerdict(v)
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err
@@ -138,6 +145,7 @@ func (h *harvest) blocked(v schema.Verdict) schema.Blocked {
 // blockHere ends a run that the plan cannot or must not take any further.
 func (h *harvest) blockHere(v schema.Verdict, class, message string) {
 	v.Failure, v.Message = class, message
+	h.withdraw(class)
 	h.fail(v)
 	h.decide(v, schema.StateBlocked, class+": "+message)
 	if h.item.Cancel != nil {
@@ -156,7 +164,7 @@ const sameThrice = 3
 // working tree as it was last known. BLOCKED is left to the graph's budgets, which lead to help; and
 // without a known tree nothing is claimed about it.
 func (h *harvest) stuck(d schema.Decision) bool {
-	if d.Outcome == schema.OutcomeBlocked {
+	if d.Outcome == schema.OutcomeBlocked || h.run.Held != nil { // a held claim comes to the same on purpose
 		return false
 	}
 	now := h.step

@@ -52,7 +52,7 @@ func (h *harvest) failed(class, message string) schema.Verdict {
 
 // claimed holds what the agent said against what its stage kind allows.
 func (h *harvest) claimed() schema.Verdict {
-	claim := h.c.Claim
+	claim := h.claim()
 	if claim == nil {
 		return h.failed(schema.FailMissingOutcome, firstOf(h.c.Detail, "the agent named no outcome"))
 	}
@@ -70,12 +70,18 @@ func (h *harvest) claimed() schema.Verdict {
 		if strings.Contains(h.c.Detail, file) { // something lies there
 			why = fmt.Sprintf("%s needs %s: %s", claim.Outcome, file, h.c.Detail)
 		}
-		return h.failed(schema.FailMissingArtifact, why)
+		return h.failed(h.broken(claim.Outcome, file, schema.FailMissingArtifact), why)
+	}
+	if file := h.tampered(); file != "" {
+		return h.failed(schema.FailInvalidArtifact, file+" is not what the judge wrote: it was changed while the checks ran")
 	}
 	for _, d := range h.seen.Invalid {
 		if d.Severity != schema.Warning {
-			return h.failed(schema.FailInvalidArtifact, d.String())
+			return h.failed(h.broken(claim.Outcome, d.Path, schema.FailInvalidArtifact), d.String())
 		}
+	}
+	if len(h.c.Outbox) > schema.MaxItems {
+		return h.failed(schema.FailInvalidArtifact, fmt.Sprintf("%s/ holds more than %d files, and none of them was admitted", schema.OutboxFolder, schema.MaxItems))
 	}
 	if conflict := h.outbox(claim.Outcome); conflict != "" {
 		return h.failed(schema.FailOutboxConflict, conflict)
