@@ -10,6 +10,7 @@ func (it *Item) Clone() *Item {
 	c := *it
 	c.DependsOn = slices.Clone(it.DependsOn)
 	c.Blocks = slices.Clone(it.Blocks)
+	c.Fills = slices.Clone(it.Fills)
 	c.Checks = slices.Clone(it.Checks)
 	c.Counters = maps.Clone(it.Counters)
 	c.Notes = slices.Clone(it.Notes)
@@ -53,6 +54,7 @@ func (c *Control) Clone() *Control {
 	n.Accepted = maps.Clone(c.Accepted)
 	n.Held = maps.Clone(c.Held)
 	n.RootFault = clone(c.RootFault)
+	n.Learned = maps.Clone(c.Learned)
 	return &n
 }
 

@@ -222,6 +222,15 @@ func (p *Plan) Node(plane, node string) *Node {
 	return nil
 }
 
+// Lacks lists the fields of which a document that asks to begin at a node must fill one, when it fills none of them.
+func (p *Plan) Lacks(plane, target string, fills []string) []string {
+	kind := p.Kind(plane, target)
+	if kind == nil || slices.ContainsFunc(kind.NeedsOneOf, func(field string) bool { return slices.Contains(fills, field) }) {
+		return nil
+	}
+	return kind.NeedsOneOf
+}
+
 // Kind finds the stage kind of a node.
 func (p *Plan) Kind(plane, node string) *StageKind {
 	if n := p.Node(plane, node); n != nil {

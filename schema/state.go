@@ -34,6 +34,7 @@ type Item struct {
 	Priority  int       `json:"priority,omitempty"`
 	DependsOn []string  `json:"depends_on,omitempty"`
 	Target    string    `json:"target_stage,omitempty"` // node that its document asks to begin at
+	Fills     []string  `json:"fills,omitempty"`        // fields that such a document fills in: its stage may need one of them
 	Blocks    []string  `json:"blocks,omitempty"`       // ids whose dependencies carry this one because it says so
 	Lineage   Lineage   `json:"lineage,omitzero"`
 	Checks    []Check   `json:"checks,omitempty"`
@@ -265,6 +266,7 @@ type Control struct {
 	Runners       map[string]RunnerWait `json:"runners,omitempty"`
 	Accepted      map[string]Digest     `json:"accepted,omitempty"` // held files that a person accepted, by path
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
+	Learned       map[string]Digest     `json:"learned,omitempty"`  // what the runtime wrote last below skills/learned/, by path; "": it removed the file
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
 	Daemon        string                `json:"daemon,omitempty"`     // instance of the daemon that started last

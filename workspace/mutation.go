@@ -177,6 +177,8 @@ const (
 	EvReady         = "closure.ready"    // it can be judged
 	EvReturned      = "closure.returned" // it cannot: there is work again, or it stalled and work has ended since
 	EvFault         = "closure.fault"    // a root that was never judged cannot be opened
+	EvLearned       = "skill.learned"    // below skills/learned/ a skill is as a stage decided
+	EvUnlearned     = "skill.declined"   // a decided change was not made, and why
 )
 
 // A Record is a committed mutation as it stands in the journal, one line each.

@@ -67,6 +67,11 @@ func (v *View) Obstacles(k schema.Key) []schema.Waiting {
 	case schema.StateOpen:
 		all = v.open(it)
 	}
+	if it.Learned != nil && schema.Ended(it.State) {
+		if w := v.LearnedWaits(it); w != nil {
+			all = append(all, *w)
+		}
+	}
 	slices.SortStableFunc(all, func(a, b schema.Waiting) int { return cmp.Compare(rank(a), rank(b)) })
 	return all
 }
@@ -169,6 +174,10 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true,
 			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
 			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
+	}
+	if lacks := p.Lacks(plane, it.Target, it.Fills); len(lacks) > 0 {
+		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true, Message: Untold(it.Target, lacks),
+			ClearedBy: "a document that says it, or without target_stage"})
 	}
 	all = append(all, v.handled(it)...)
 	all = append(all, v.deferred(p, plane, it)...)

@@ -63,9 +63,12 @@ func (v *View) writes(r *schema.Run) bool {
 	return k == nil || k.WritesTree
 }
 
-// Vouched reports whether a person stands behind a file's bytes (no digest: behind its absence): they
-// are committed to git, or were accepted by command.
+// Vouched reports whether somebody stands behind a file's bytes (no digest: behind its absence): they
+// are committed to git, or were accepted by command, or are a learned skill's as the runtime wrote it.
 func (v *View) Vouched(path string, is schema.Digest) bool {
+	if learned, ok := v.Control.Learned[path]; ok && learned == is {
+		return true
+	}
 	if accepted, ok := v.Control.Accepted[path]; ok && accepted == is {
 		return true
 	}

@@ -28,6 +28,9 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	for _, name := range slices.Sorted(maps.Keys(s.Runners)) {
 		f.Add("Runner", runnerLine(io, name, s.Runners[name]))
 	}
+	if c := s.Closure; c != nil {
+		f.Add("Closure", c.line(io))
+	}
 	if s.Stop != nil && s.Daemon.Running {
 		f.Add("Stopping", io.Paint(term.Yellow, because("asked to stop", s.Stop.Reason)))
 	}

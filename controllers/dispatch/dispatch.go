@@ -95,7 +95,7 @@ func (c *chooser) claims() *reconcile.Proposal {
 				continue
 			}
 			for _, it := range c.Claims(c.current, family) {
-				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] {
+				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] || len(c.current.Lacks(plane, it.Target, it.Fills)) > 0 {
 					continue
 				}
 				if p := c.offer(c.first(plane, g, it)); p != nil {

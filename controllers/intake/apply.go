@@ -176,7 +176,7 @@ func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
 	n, data := b.fresh(doc, it.Source)
 	it.Document = n.Document
 	it.Title, it.Priority, it.Lineage, it.Checks = n.Title, n.Priority, n.Lineage, n.Checks
-	it.Target = n.Target
+	it.Target, it.Fills = n.Target, n.Fills
 	it.CreatedAt, it.CreatedBy, it.DependsOn = n.CreatedAt, n.CreatedBy, n.DependsOn
 	return data
 }

@@ -37,6 +37,7 @@ func (h *harvest) route(v schema.Verdict) {
 	for _, e := range d.Effects {
 		h.effect(e)
 	}
+	h.raise(v)
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
 		h.run.Node, h.run.Restarts, h.run.Held = d.Node, 0, nil

@@ -13,15 +13,21 @@ import (
 	"millrace/schema/compile"
 )
 
-// TestDraw holds the drawings of the integrated graph: testdata/draw/*.
+// TestDraw holds the drawings of two modes: testdata/draw/*.
 func TestDraw(t *testing.T) {
-	p := mustCompile(t, compile.Source{Mode: "default_codex_integrated", Files: assets.Files()}).Plan
+	for name, mode := range map[string]string{"integrated": "default_codex_integrated", "blueprint": "blueprint_learning_codex"} {
+		t.Run(name, func(t *testing.T) { drawn(t, name, mode) })
+	}
+}
+
+func drawn(t *testing.T, as, mode string) {
+	p := mustCompile(t, compile.Source{Mode: mode, Files: assets.Files()}).Plan
 	for _, format := range compile.Formats {
 		got, err := compile.Draw(p, "", format)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := "testdata/draw/integrated." + format
+		name := "testdata/draw/" + as + "." + format
 		if *update {
 			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
@@ -36,7 +42,7 @@ func TestDraw(t *testing.T) {
 			t.Errorf("%s: draws\n%s", format, got)
 		}
 		one, err := compile.Draw(p, "execution", format)
-		if err != nil || !strings.Contains(one, "integrator") || strings.Contains(one, "auditor") {
+		if err != nil || !strings.Contains(one, "troubleshooter") || strings.Contains(one, "auditor") {
 			t.Errorf("%s: one plane is drawn as\n%s%v", format, one, err)
 		}
 	}

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"cuelang.org/go/cue"
@@ -41,6 +42,18 @@ func (w *workflow) checkDefinition(f *schema.Family, r *report) {
 		why := strings.TrimPrefix(err.Error(), "compile definition of family "+f.ID+": ")
 		r.errorAt(at, subj, "definition", why, "a definition lists the fields of its documents, "+f.IDField+" among them")
 	}
+}
+
+// fieldsOf lists the fields that documents of any of the named families may have.
+func (w *workflow) fieldsOf(families map[string]*schema.Family, ids []string) []string {
+	var fields []string
+	for _, id := range ids {
+		if f := families[id]; f != nil {
+			fields = append(fields, namesOf(w.value.LookupPath(cue.ParsePath(f.Definition))).known...)
+		}
+	}
+	slices.Sort(fields)
+	return slices.Compact(fields)
 }
 
 // definition is the CUE text of a definition that a workflow file brings, with the other definitions of that

@@ -50,6 +50,8 @@ var said = map[string]string{
 	workspace.EvReady:         "ready to be judged",
 	workspace.EvReturned:      "not ready to be judged any more",
 	workspace.EvFault:         "cannot be judged",
+	workspace.EvLearned:       "skill learned",
+	workspace.EvUnlearned:     "skill not changed",
 }
 
 // Untold is the type of the event that stands for a record without one.
