@@ -14,6 +14,7 @@ func (it *Item) Clone() *Item {
 	c.Checks = slices.Clone(it.Checks)
 	c.Counters = maps.Clone(it.Counters)
 	c.Notes = slices.Clone(it.Notes)
+	c.Approvals = maps.Clone(it.Approvals)
 	c.Declared = clone(it.Declared)
 	c.Last = clone(it.Last)
 	c.Blocked = clone(it.Blocked)
@@ -37,10 +38,18 @@ func (it *Item) Note(n Note) {
 	}
 }
 
+// Afresh gives an item its budgets back, and lets be asked again what was denied: an operator vouches for it. What was
+// approved stays so.
+func (it *Item) Afresh() {
+	it.Counters, it.Requeues, it.Remedied = nil, 0, ""
+	maps.DeleteFunc(it.Approvals, func(_ string, r Ruling) bool { return r.Decision != DecisionApprove })
+}
+
 // Clone copies a run. Steps are appended to, never changed, so their contents are shared.
 func (r *Run) Clone() *Run {
 	c := *r
 	c.Steps = slices.Clone(r.Steps)
+	c.Approval = clone(r.Approval)
 	return &c
 }
 

@@ -92,6 +92,15 @@ type Edge struct {
 	Resume  *Resume  `json:"resume,omitempty"`
 
 	Routes map[string]string `json:"routes,omitempty"` // key that an effect decides on → node or end in place of To
+
+	Approval *EdgeApproval `json:"approval,omitempty"` // asked before To is entered
+}
+
+// An EdgeApproval is what an operator must approve before a run goes on.
+type EdgeApproval struct {
+	Capability string `json:"capability"`
+	Reason     string `json:"reason"` // for whoever decides
+	Denied     string `json:"denied"` // node or end
 }
 
 // Resume lets a repair stage choose where the run goes on.

@@ -65,6 +65,8 @@ type Item struct {
 	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
 
 	Blueprint *Blueprint `json:"blueprint,omitempty"` // of a blueprint draft that has a packet
+
+	Approvals map[string]Ruling `json:"approvals,omitempty"` // by approval; what was denied is forgotten when an operator vouches for the item
 }
 
 // Key of the item.
@@ -208,6 +210,7 @@ type Run struct {
 	Ended         time.Time `json:"ended_at,omitzero"`
 	End           string    `json:"end,omitempty"`           // terminal it reached, or cancelled
 	FirstFailure  string    `json:"first_failure,omitempty"` // class of the first failure
+	Approval      *Pending  `json:"approval,omitempty"`      // that it waits for, parked at Node
 
 	// Salvaged stands for the completion of a request that was lost or wrote none that can be read:
 	// what recovery could establish. It is applied like any other.

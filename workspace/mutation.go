@@ -171,6 +171,10 @@ const (
 	EvRunnerResumed = "runner.resumed"
 	EvHeld          = "change.held"
 	EvAccepted      = "change.accepted"
+	EvAsked         = "approval.asked"
+	EvApproved      = "approval.approved"
+	EvDenied        = "approval.denied"
+	EvWithdrawn     = "approval.withdrawn" // its run ended undecided
 	EvForeign       = "foreign.kept"
 	EvDeclined      = "outbox.declined"
 	EvOpened        = "closure.opened"   // a root spec is to be judged when its lineage has nothing left to do

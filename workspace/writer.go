@@ -75,3 +75,20 @@ func (v *View) Vouched(path string, is schema.Digest) bool {
 	committed, ok := v.Git.Committed[path]
 	return ok && committed == is
 }
+
+// Doubted reports whether an operator's file must wait for a person's word, because its bytes (no digest: its
+// absence) may be an agent's work, and during which run they appeared.
+func (v *View) Doubted(path string, is schema.Digest) (run string, doubted bool) {
+	if v.Vouched(path, is) {
+		return "", false
+	}
+	if h, ok := v.Control.Held[path]; ok && h.Digest == is {
+		return h.During, true
+	}
+	changed := v.Now
+	if f := v.Intake.Files[path]; f != nil {
+		changed = f.Changed
+	}
+	run = v.WriterAt(changed)
+	return run, run != ""
+}

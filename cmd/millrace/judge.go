@@ -19,7 +19,7 @@ func newCmdClosureRetry(f *factory, runF func(*cobra.Command, *interveneOptions)
 func runClosureRetry(cmd *cobra.Command, o *interveneOptions) error {
 	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
 		if it.State != schema.StateBlocked {
-			return "", refused("'millrace why "+it.Key().String()+"' says what it waits for", "%s is not stalled but %s", it.Key(), it.State)
+			return "", refused("'millrace closure show "+it.ID+"' says what it waits for", "the target %s is not stalled but %s", it.ID, orElse(stages[it.State], it.State))
 		}
 		m.Requeue(v, it, schema.Note{By: "command", What: noteRetried, Why: o.reason.text}, true)
 		return "is queued again", nil
@@ -45,7 +45,7 @@ func runClosureAbandon(cmd *cobra.Command, o *interveneOptions) error {
 	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
 		switch {
 		case it.Family == schema.FamilyTarget && schema.Ended(it.State):
-			return "", refused("'millrace describe "+it.Key().String()+"' says how it ended", "%s is %s already", it.Key(), it.State)
+			return "", refused("'millrace closure show "+it.ID+"' says how it ended", "the target %s is %s already", it.ID, stages[it.State])
 		case it.Family == schema.FamilyTarget:
 			m.Abandon(v, it, "command", o.reason.text)
 			return "is abandoned as soon as its lineage has ended", nil

@@ -30,7 +30,8 @@ type statusShape struct {
 	Stop          *schema.Stop                 `json:"stop,omitempty"`
 	Planes        []planeShape                 `json:"planes"`
 	Runs          []runShape                   `json:"runs"`
-	Queue         map[string]map[string]int    `json:"queue"` // family → state → items
+	Queue         map[string]map[string]int    `json:"queue"`     // family → state → items
+	Approvals     []approvalShape              `json:"approvals"` // that runs wait for
 	Blocked       []itemShape                  `json:"blocked"`
 	Closure       *closureShape                `json:"closure,omitempty"` // the open target, else the one judged last
 	Waiting       []itemShape                  `json:"stalled"`           // queued, and only somebody's act lets them go
@@ -221,6 +222,7 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 	s.planes(v)
 	s.items(v)
 	s.closure(v)
+	s.Approvals = pendings(v)
 	s.Rejected, s.Standing, s.Unseen = rejections(v), standing(v), v.Notices
 	for k := range v.Hold {
 		s.Held.Declarations = append(s.Held.Declarations, k)

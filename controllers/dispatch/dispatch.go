@@ -51,7 +51,7 @@ type chooser struct {
 
 // runs offers the runs that wait for their next stage, in plane order and oldest first.
 func (c *chooser) runs() *reconcile.Proposal {
-	waiting := slices.DeleteFunc(c.ActiveRuns(), func(r *schema.Run) bool { return r.Request != "" })
+	waiting := slices.DeleteFunc(c.ActiveRuns(), func(r *schema.Run) bool { return r.Request != "" || r.Approval != nil })
 	slices.SortStableFunc(waiting, func(a, b *schema.Run) int { return cmp.Compare(c.rank(a.Plane), c.rank(b.Plane)) })
 	for _, r := range waiting {
 		it, p := c.Items[r.Item], c.Plans(r.Plan)

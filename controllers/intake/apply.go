@@ -83,7 +83,7 @@ func (b *batch) replace(a Action) {
 // requeue clears what kept an item out of the queue. An operator's fix gives back its budgets.
 func (b *batch) requeue(it *schema.Item) {
 	it.State, it.EndedBy, it.EndedSeq, it.Blocked, it.Cancel, it.Raised = schema.StateQueue, "", 0, nil, nil, ""
-	it.Counters, it.Requeues, it.Remedied = nil, 0, ""
+	it.Afresh()
 }
 
 // redeclare changes only what is known of the declaration.

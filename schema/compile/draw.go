@@ -63,6 +63,9 @@ func ordered(g *schema.Graph) []string {
 				}
 				if aside {
 					visit(on[outcome].Then)
+					if a := on[outcome].Approval; a != nil {
+						visit(a.Denied)
+					}
 				}
 			}
 		}
@@ -90,6 +93,9 @@ func way(e *schema.Edge) string {
 	}
 	if e.Counter != "" {
 		s += fmt.Sprintf(", %d × %s, then %s", e.Limit, e.Counter, e.Then)
+	}
+	if a := e.Approval; a != nil {
+		s += fmt.Sprintf(", once %s is approved; denied → %s", a.Capability, a.Denied)
 	}
 	if len(e.Effects) > 0 {
 		s += "; " + strings.Join(e.Effects, ", ")
@@ -182,7 +188,7 @@ func drawJSON(p *schema.Plan, planes []string) (string, error) {
 	return b.String(), nil
 }
 
-// An arrow of a drawing; a dashed one is taken when a budget is spent or checks do not pass.
+// An arrow of a drawing; a dashed one is taken when a budget is spent, checks do not pass or an approval is denied.
 type arrow struct {
 	from, to, label string
 	dashed          bool
@@ -198,12 +204,19 @@ func arrows(p *schema.Plan, g *schema.Graph) []arrow {
 		if len(e.Effects) > 0 {
 			to += "; " + strings.Join(e.Effects, ", ")
 		}
-		if e.Counter == "" {
-			all = append(all, arrow{from, e.To, to, dashed})
-			return
+		first := to
+		if e.Counter != "" {
+			first += fmt.Sprintf(" (%d × %s)", e.Limit, e.Counter)
 		}
-		all = append(all, arrow{from, e.To, fmt.Sprintf("%s (%d × %s)", to, e.Limit, e.Counter), dashed},
-			arrow{from, e.Then, label + ", spent", true})
+		if a := e.Approval; a != nil {
+			all = append(all, arrow{from, e.To, first + ", " + a.Capability + " approved", dashed},
+				arrow{from, a.Denied, label + ", " + a.Capability + " denied", true})
+		} else {
+			all = append(all, arrow{from, e.To, first, dashed})
+		}
+		if e.Counter != "" {
+			all = append(all, arrow{from, e.Then, label + ", spent", true})
+		}
 	}
 	for _, name := range ordered(g) {
 		for _, outcome := range byBlockedLast(g.Nodes[name].On) {

@@ -93,3 +93,28 @@ func TestDrawRefuses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDrawShowsApprovals: who reads a drawing sees where somebody is asked, and where a denial leads.
+func TestDrawShowsApprovals(t *testing.T) {
+	files := with(ownFiles)
+	graph := string(files["graphs/support.cue"])
+	files["graphs/support.cue"] = []byte(strings.Replace(graph, `ANSWERED: "review"`,
+		`ANSWERED: {to: "review", counter: "tries", limit: 3, then: "stuck", approval: {capability: "publish", reason: "it is read", denied: "stuck"}}`, 1))
+	p := mustCompile(t, compile.Source{Files: files}).Plan
+	for format, want := range map[string][]string{
+		"text":    {"→ review, 3 × tries, then stuck, once publish is approved; denied → stuck"},
+		"mermaid": {`-->|"ANSWERED (3 × tries), publish approved"| support_review`, `-.->|"ANSWERED, publish denied"| support_stuck`, `-.->|"ANSWERED, spent"| support_stuck`},
+		"dot":     {`[label="ANSWERED, publish denied", style=dashed]`},
+		"json":    {`"capability": "publish"`},
+	} {
+		drawn, err := compile.Draw(p, "support", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range want {
+			if !strings.Contains(drawn, text) {
+				t.Errorf("%s lacks %s:\n%s", format, text, drawn)
+			}
+		}
+	}
+}

@@ -40,6 +40,10 @@ func (c *compiler) checkKinds() {
 			if !plainFile(a.File) {
 				say(fmt.Sprintf("%q cannot be written there", a.File), "an artifact is a file of the request folder that is not one of the runtime's own", "writes", a.Name, "file")
 			}
+			if a.Schema != "" && !c.assets.describes(a.Schema, c.plan.Families) {
+				say(fmt.Sprintf("there is no definition %s of what is written", a.Schema),
+					"write it into the file of a family, beside the definition of its documents", "writes", a.Name, "schema")
+			}
 			for i, outcome := range a.On {
 				if kind.Outcomes[outcome] == nil {
 					say(fmt.Sprintf("the stage never ends with %s", outcome), choice(outcome, outcomes(kind)), "writes", a.Name, "on", fmt.Sprint(i))
@@ -187,6 +191,7 @@ func (l lawyer) edge(e *schema.Edge, field ...string) {
 		}
 	}
 	l.keys(e, field...)
+	l.asks(e, targets, field...)
 	if end := l.graph.Ends[e.To]; end != nil && end.Gate != nil && e.Counter != "" {
 		l.say(fmt.Sprintf("counts %s on the way to %s, whose gate counts itself", e.Counter, e.To), "leave the counter to the gate", field...)
 	}
@@ -288,6 +293,9 @@ func (l lawyer) hops(node, family string) []hop {
 			if family == "" || l.graph.Nodes[to] == nil || slices.Contains(l.kind(to).Owns, family) { // else the plan refuses it
 				all = append(all, hop{to, by + " with " + key, free})
 			}
+		}
+		if e.Approval != nil {
+			all = append(all, hop{e.Approval.Denied, by + " denied", free})
 		}
 		if e.Resume == nil {
 			return

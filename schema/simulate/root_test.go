@@ -27,6 +27,9 @@ const (
 	childTasks = 2
 )
 
+// rechecks are how often the checks of one judgement run again, at most.
+const rechecks = 2
+
 // A rootBound is how many results a root can come to.
 type rootBound struct {
 	t    *testing.T
@@ -50,7 +53,8 @@ func (r rootBound) most(family string) int {
 func (r rootBound) of(specs, incidents, tasks int) int {
 	again := 1 + r.plan.Recovery.MaxRequeues + 1
 	verdicts := 1 + incidents + specs + incidents + tasks
-	return specs*r.most("spec") + incidents*r.most("incident") + tasks*again*r.most("task") + verdicts*r.most("closure_target")
+	checked := 1 + rechecks*(1+schema.MaxRestarts)
+	return specs*r.most("spec") + incidents*r.most("incident") + tasks*again*r.most("task") + verdicts*checked*r.most("closure_target")
 }
 
 // ever is the bound for every item that the budget of incidents leaves room for.
