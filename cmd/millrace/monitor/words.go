@@ -67,6 +67,10 @@ func Words(e workspace.Event) string {
 		if e.Message != "" {
 			e.Path = "" // where the document lies follows from its state
 		}
+	case workspace.EvSuperseded:
+		if strings.HasPrefix(e.Message, what) {
+			return term.OneLine(e.Message)
+		}
 	case workspace.EvRunEnded:
 		what += " at " + e.To
 	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
@@ -106,5 +110,5 @@ func finished(e workspace.Event) string {
 
 // Reason is what a routing decision says beyond naming the outcome and where it led.
 func Reason(why, outcome, to string) string {
-	return strings.TrimSpace(strings.TrimPrefix(why, outcome+" → "+to))
+	return strings.TrimLeft(strings.TrimPrefix(why, outcome+" → "+to), ", ")
 }
