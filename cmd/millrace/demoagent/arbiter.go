@@ -2,24 +2,29 @@ package demoagent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"millrace/schema"
+	"millrace/workspace"
 )
 
 // judge holds the project against the contract: a point of it is met when the checks that name it pass, and those
 // are all of them when none does. Millrace has just run them; the arbiter runs them again and believes what it sees.
 func (a *agent) judge(ctx context.Context) (string, error) {
-	target, contract, err := a.contract()
+	target, from, contract, err := a.contract()
 	if err != nil {
 		return "", err
 	}
 	v := schema.ClosureVerdict{ArtifactHead: a.head("verdict"), RootSpecID: target.RootSpecID, Verdict: schema.VerdictPass}
-	rubric := fmt.Sprintf("# Rubric of %s\n\nEach point of %s holds when its checks pass.\n\n", target.ID, target.Contract[0])
+	rubric := fmt.Sprintf("# Rubric of %s\n\nEach point of %s holds when the checks pass that it names, or all of them when it names none.\n\n",
+		target.ID, from)
 	for _, name := range []string{"Goals", "Non-Goals", "Constraints", "Acceptance"} {
 		for _, text := range list(contract, name) {
 			c := schema.Criterion{ID: fmt.Sprintf("c%d", len(v.Criteria)+1), Text: text}
@@ -60,7 +65,7 @@ func (a *agent) settle(c *schema.Criterion, passed map[string]bool) bool {
 		if named && !slices.Contains(words, k.Name) {
 			continue
 		}
-		log := path.Join(schema.ChecksFolder, fmt.Sprintf("before-%d.log", i+1))
+		log := path.Join(workspace.RequestDir(a.request.Run, a.request.ID), schema.ChecksFolder, fmt.Sprintf("before-%d.log", i+1))
 		c.Evidence = append(c.Evidence, fmt.Sprintf("check %s: `%s` (%s)", k.Name, k.Run, log))
 		holds = holds && passed[k.Name]
 	}
@@ -72,4 +77,18 @@ func (a *agent) settle(c *schema.Criterion, passed map[string]bool) bool {
 		c.Result = "gap"
 	}
 	return holds
+}
+
+// contract is the root spec as it was when work on it began, with where it lies below the workspace folder.
+func (a *agent) contract() (t schema.ClosureTarget, from, text string, err error) {
+	if err := json.Unmarshal([]byte(a.item()), &t); err != nil {
+		return t, "", "", fmt.Errorf("read closure target: %w", err)
+	}
+	name := fmt.Sprintf("%s@%d.md", t.RootSpecID, t.Generation)
+	at := slices.IndexFunc(t.Contract, func(p string) bool { return path.Base(p) == name })
+	if at < 0 {
+		return t, "", "", fmt.Errorf("the target lists no contract %s", name)
+	}
+	data, err := os.ReadFile(filepath.Join(workspace.Folder, filepath.FromSlash(t.Contract[at])))
+	return t, t.Contract[at], string(data), err
 }

@@ -86,6 +86,13 @@ func header(info string) (block, error) {
 	return b, nil
 }
 
+func (b block) text() string { return strings.Join(b.lines, "\n") + "\n" }
+
+// title of a task: its first line.
+func (b block) title() string {
+	return strings.TrimSuffix(b.path, ".md") + ", " + strings.TrimLeft(strings.SplitN(b.text(), "\n", 2)[0], "# ")
+}
+
 // tasks are those that a text proposes: at first, or in the place of one that came back.
 func tasks(all []block, after string) []block {
 	return slices.DeleteFunc(slices.Clone(all), func(b block) bool { return b.verb != verbTask || b.after != after })
@@ -111,7 +118,7 @@ func choose(all []block, firstAttempt bool) []block {
 
 // follow does what a block says, inside the project, and tells what it did.
 func (b block) follow(project *os.Root) (string, error) {
-	text := strings.Join(b.lines, "\n") + "\n"
+	text := b.text()
 	if b.verb == "write" {
 		if err := project.MkdirAll(path.Dir(b.path), 0o777); err != nil {
 			return "", fmt.Errorf("make folder: %w", err)

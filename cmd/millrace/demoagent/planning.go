@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -102,9 +100,9 @@ func (a *agent) dispose() error {
 		return errors.New("the spec has no block that says what the tasks are")
 	}
 	for _, b := range chosen {
-		a.say("- to be cut: %s", strings.TrimSuffix(b.path, ".md"))
+		a.say("- to be cut: %s", b.title())
 		if after != "" {
-			quoted += fmt.Sprintf("\n%stask %s\n%s\n%s\n", b.fence, b.path, strings.Join(b.lines, "\n"), b.fence)
+			quoted += fmt.Sprintf("\n%stask %s\n%s%s\n", b.fence, b.path, b.text(), b.fence)
 		}
 	}
 	a.made["planner_summary"] = a.titled("planner_summary") + quoted
@@ -125,10 +123,10 @@ func (a *agent) propose() error {
 		return fmt.Errorf("make outbox: %w", err)
 	}
 	for _, b := range chosen {
-		if err := os.WriteFile(filepath.Join(outbox, b.path), []byte(strings.Join(b.lines, "\n")+"\n"), 0o666); err != nil {
+		if err := os.WriteFile(filepath.Join(outbox, b.path), []byte(b.text()), 0o666); err != nil {
 			return fmt.Errorf("propose task: %w", err)
 		}
-		a.say("- proposed %s: %s", strings.TrimSuffix(b.path, ".md"), strings.TrimPrefix(b.lines[0], "# "))
+		a.say("- proposed: %s", b.title())
 	}
 	return nil
 }
@@ -142,17 +140,4 @@ func (a *agent) make(name string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	a.made[name] = string(data) + "\n"
 	return err
-}
-
-// contract is the root spec as it was when work on it began.
-func (a *agent) contract() (t schema.ClosureTarget, text string, err error) {
-	if err := json.Unmarshal([]byte(a.item()), &t); err != nil {
-		return t, "", fmt.Errorf("read closure target: %w", err)
-	}
-	at := slices.IndexFunc(t.Contract, func(p string) bool { return path.Base(p) == fmt.Sprintf("%s@%d.md", t.RootSpecID, t.Generation) })
-	if at < 0 {
-		return t, "", fmt.Errorf("the target lists no contract of %s", t.RootSpecID)
-	}
-	data, err := os.ReadFile(filepath.Join(workspace.Folder, filepath.FromSlash(t.Contract[at])))
-	return t, string(data), err
 }
