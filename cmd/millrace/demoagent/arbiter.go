@@ -23,12 +23,13 @@ func (a *agent) judge(ctx context.Context) (string, error) {
 		return "", err
 	}
 	v := schema.ClosureVerdict{ArtifactHead: a.head("verdict"), RootSpecID: target.RootSpecID, Verdict: schema.VerdictPass}
-	rubric := fmt.Sprintf("# Rubric of %s\n\nEach point of %s holds when the checks pass that it names, or all of them when it names none.\n\n",
+	var rubric strings.Builder
+	fmt.Fprintf(&rubric, "# Rubric of %s\n\nEach point of %s holds when the checks pass that it names, or all of them when it names none.\n\n",
 		target.ID, from)
 	for _, name := range []string{"Goals", "Non-Goals", "Constraints", "Acceptance"} {
 		for _, text := range list(contract, name) {
 			c := schema.Criterion{ID: fmt.Sprintf("c%d", len(v.Criteria)+1), Text: text}
-			rubric += fmt.Sprintf("- %s: %s\n", c.ID, text)
+			fmt.Fprintf(&rubric, "- %s: %s\n", c.ID, text)
 			v.Criteria = append(v.Criteria, c)
 		}
 	}
@@ -52,7 +53,7 @@ func (a *agent) judge(ctx context.Context) (string, error) {
 		v.Verdict, outcome = schema.VerdictGaps, "REMEDIATION_NEEDED"
 	}
 	a.say("%d of %d points of the contract hold.", len(v.Criteria)-len(v.Gaps), len(v.Criteria))
-	a.made["rubric"] = rubric
+	a.made["rubric"] = rubric.String()
 	return outcome, a.make("verdict", v)
 }
 
