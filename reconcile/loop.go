@@ -34,6 +34,10 @@ type Sight interface {
 // move (blocked and held items, pauses, a runner that waits for a quarter of an hour) is idle.
 const Idle = "idle"
 
+// Closed is the value of Options.Until that ends the loop where Idle does, and has the report say whether all work is
+// done and every closure target closed.
+const Closed = "closed"
+
 // idleHorizon is how far a timer may be away for the loop not to be idle yet.
 const idleHorizon = time.Minute
 
@@ -46,7 +50,7 @@ type Options struct {
 	Now         func() time.Time
 	Log         *slog.Logger
 	MaxTicks    int                     // end after so many ticks; 0: no limit
-	Until       string                  // Idle, or "" to go on until stopped
+	Until       string                  // Idle, Closed, or "" to go on until stopped
 	Started     func(*workspace.Record) // told of every record that the loop commits
 	Notice      func(Condition)         // told, in place of the log, when a condition appears or lifts
 }
@@ -58,6 +62,7 @@ type Report struct {
 	Ticks      int
 	Stopped    bool        // a stop was obeyed
 	Conditions []Condition // that still hold
+	Left       []string    // until Closed: what is in the way of everything being done and closed; empty: it is so
 }
 
 // starters are the controllers that begin new work. They are not asked while a tick ends what it
@@ -69,6 +74,7 @@ type loop struct {
 	rep     Report
 	conds   *conditions
 	rest    rest      // of the last fixpoint
+	reached bool      // Until has been
 	resumed bool      // when the last round began, requests were in flight
 	command bool      // conditions end it
 	dirty   int       // records since the last checkpoint
@@ -92,6 +98,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		err = errors.Join(err, l.checkpoint(context.WithoutCancel(ctx)))
 	}
 	l.rep.Stopped, l.rep.Conditions = l.rest.stop, l.conds.list()
+	if l.rep.Left = l.rest.left; l.Until == Closed && !l.reached {
+		l.rep.Left = append(l.rep.Left, "it ended before everything had come to rest")
+	}
 	return l.rep, err
 }
 
@@ -118,8 +127,8 @@ func Settle(ctx context.Context, o Options) (Report, error) {
 }
 
 func newLoop(o Options) (*loop, error) {
-	if o.Until != "" && o.Until != Idle {
-		return nil, fmt.Errorf("run loop: cannot run until %q: want %q", o.Until, Idle)
+	if o.Until != "" && o.Until != Idle && o.Until != Closed {
+		return nil, fmt.Errorf("run loop: cannot run until %q: want %q or %q", o.Until, Idle, Closed)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -155,7 +164,7 @@ func (l *loop) turn(ctx context.Context) (done bool, err error) {
 	if err := l.round(ctx, true); err != nil {
 		return false, err
 	}
-	if l.rest.stop || l.Until == Idle && l.idle() {
+	if l.rest.stop || l.Until != "" && l.idle() {
 		return true, nil
 	}
 	return false, l.sleep(ctx)
@@ -187,7 +196,7 @@ func (l *loop) tick(ctx context.Context) (done bool, err error) {
 		}
 	}
 	l.rep.Ticks++
-	return l.rest.stop || l.Until == Idle && !busy && l.idle(), nil
+	return l.rest.stop || l.Until != "" && !busy && l.idle(), nil
 }
 
 func (l *loop) again(ctx context.Context, starting bool) error {
@@ -200,5 +209,6 @@ func (l *loop) again(ctx context.Context, starting bool) error {
 func (l *loop) idle() bool {
 	r := l.rest
 	soon := !r.due.IsZero() && r.due.Before(l.Now().Add(idleHorizon))
-	return len(r.inFlight) == 0 && !r.settling && r.settles.IsZero() && !soon && !l.Observers.Settling()
+	l.reached = len(r.inFlight) == 0 && !r.settling && r.settles.IsZero() && !soon && !l.Observers.Settling()
+	return l.reached
 }

@@ -24,6 +24,7 @@ type rest struct {
 	due      time.Time          // when the earliest timer is due; zero: none
 	stop     bool               // a stop was obeyed
 	blind    schema.Diagnostics // what cannot be seen, or only late
+	left     []string           // what keeps it from being closed, when that is asked
 }
 
 // A step is one decision under the lock.
@@ -137,6 +138,9 @@ func (l *loop) step(ctx context.Context, br *breaker, starting bool) (step, *wor
 		st.rest.inFlight = inFlight(v)
 		st.rest.settling = settling(v)
 		st.rest.blind = v.Notices
+		if l.Until == Closed {
+			st.rest.left = v.Unclosed()
+		}
 		return nil, nil
 	})
 	return st, rec, err

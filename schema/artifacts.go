@@ -96,7 +96,7 @@ type SkillChange struct {
 type BlueprintManifest struct {
 	ArtifactHead
 	ID                     string   `json:"manifest_id"`
-	RootSpecID             string   `json:"root_spec_id"`
+	RootSpecID             string   `json:"root_spec_id,omitempty"`
 	RootIdeaID             string   `json:"root_idea_id,omitempty"`
 	SourceKind             string   `json:"source_kind"` // spec, incident
 	SourceID               string   `json:"source_id"`
@@ -171,6 +171,16 @@ type BlueprintEvaluation struct {
 	OverlapFindings            []string `json:"overlap_findings,omitempty"`
 	RequiredTaskFields         []string `json:"required_task_fields,omitempty"`
 }
+
+// Decisions of an evaluation, and the repair actions that rest on something beyond the node they lead to.
+const (
+	EvaluationApproved = "approved"
+	EvaluationRejected = "rejected"
+
+	RepairTask      = "apply_repaired_generated_task"
+	RepairEvaluator = "rerun_evaluator"
+	RepairBlock     = "block"
+)
 
 // A BlueprintRepairDecision says how a stuck blueprint goes on.
 type BlueprintRepairDecision struct {

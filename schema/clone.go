@@ -19,6 +19,9 @@ func (it *Item) Clone() *Item {
 	c.Cancel = clone(it.Cancel)
 	c.Closure = clone(it.Closure) // its lists are replaced, never changed
 	c.Learned = clone(it.Learned)
+	if c.Blueprint = clone(it.Blueprint); c.Blueprint != nil {
+		c.Blueprint.Kept = maps.Clone(it.Blueprint.Kept)
+	}
 	return &c
 }
 
@@ -49,6 +52,7 @@ func (c *Control) Clone() *Control {
 	n.Runners = maps.Clone(c.Runners)
 	n.Accepted = maps.Clone(c.Accepted)
 	n.Held = maps.Clone(c.Held)
+	n.RootFault = clone(c.RootFault)
 	return &n
 }
 

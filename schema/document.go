@@ -97,12 +97,17 @@ type Head struct {
 	Checks     []Check   `json:"checks,omitempty"`
 	CreatedAt  time.Time `json:"created_at,omitzero"`
 	CreatedBy  string    `json:"created_by,omitempty"`
+
+	SourceSpec string `json:"source_spec_id,omitempty"` // of an incident: the spec that it descends from
 }
 
 // Head reads the common fields; an error means the document never passed its definition.
 func (d *Document) Head() (Head, error) {
 	var h Head
 	err := d.Decode(&h)
+	if h.SpecID == "" {
+		h.SpecID = h.SourceSpec
+	}
 	return h, err
 }
 

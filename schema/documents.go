@@ -164,7 +164,9 @@ type BlueprintDraft struct {
 	ManifestID string `json:"manifest_id"`
 	RootSpecID string `json:"root_spec_id,omitempty"`
 	RootIdeaID string `json:"root_idea_id,omitempty"`
-	Index      int    `json:"draft_index"` // from 0
+	SpecID     string `json:"spec_id,omitempty"`
+	IncidentID string `json:"incident_id,omitempty"` // incident whose planning it belongs to
+	Index      int    `json:"draft_index"`           // from 0
 	Priority   int    `json:"priority,omitempty"`
 	Times
 	DependsOn          []string `json:"depends_on_draft_ids,omitempty"`

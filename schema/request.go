@@ -46,7 +46,11 @@ const (
 	FailInvalidArtifact = "invalid_artifact"
 	FailOutboxConflict  = "outbox_conflict"
 	FailNoProgress      = "no_progress"
+	FailHandoff         = "recon_handoff_invalid" // a packet that is missing, or at odds with its outcome or with what is proposed
 )
+
+// StallIncidentLimit is why a closure target is stalled whose root may raise no more incidents.
+const StallIncidentLimit = "incident_limit"
 
 // Scope of a failure class: "runner", "run" or "stage".
 func Scope(class string) string {

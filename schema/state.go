@@ -47,20 +47,22 @@ type Item struct {
 	During     string       `json:"during,omitempty"`              // the run that was active when it appeared, if it may be its work
 	Declared   *Declaration `json:"declaration,omitempty"`         // nil: has none
 
-	Run      string         `json:"run,omitempty"`      // current or last run
-	Attempts int            `json:"attempts,omitempty"` // runs begun
-	Requeues int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
-	Counters map[string]int `json:"counters,omitempty"`
-	Last     *Outcome       `json:"last_outcome,omitempty"`
-	Blocked  *Blocked       `json:"blocked,omitempty"`
-	Cancel   *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
-	EndedBy  string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
-	EndedSeq uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
-	Raised   string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
-	Closure  *Closure       `json:"closure,omitempty"`   // of a closure target
-	Learned  *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
-	Updated  time.Time      `json:"updated_at"`
-	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
+	Run       string         `json:"run,omitempty"`      // current or last run
+	Attempts  int            `json:"attempts,omitempty"` // runs begun
+	Requeues  int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
+	Counters  map[string]int `json:"counters,omitempty"`
+	Last      *Outcome       `json:"last_outcome,omitempty"`
+	Blocked   *Blocked       `json:"blocked,omitempty"`
+	Cancel    *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
+	EndedBy   string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
+	EndedSeq  uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
+	Raised    string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
+	Remedied  string         `json:"remedied,omitempty"`  // incident whose planning ended without such work: it was requeued for that, once
+	Closure   *Closure       `json:"closure,omitempty"`   // of a closure target
+	Learned   *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
+	Blueprint *Blueprint     `json:"blueprint,omitempty"` // of a blueprint draft that has a packet
+	Updated   time.Time      `json:"updated_at"`
+	Notes     []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
 }
 
 // Key of the item.
@@ -118,8 +120,31 @@ type Closure struct {
 	Gaps     []string      `json:"gaps,omitempty"`         // titles, of the latest verdict
 	Checks   []CheckRecord `json:"checks,omitempty"`       // that the latest verdict rests on
 	Tree     string        `json:"tree,omitempty"`         // working tree that they ran on
+	Stalled  uint64        `json:"stalled_seq,omitempty"`  // journal record that blocked it
 	Reopened string        `json:"reopened_for,omitempty"` // why a generation above the first was opened
+	Reopen   string        `json:"reopen_for,omitempty"`   // of an ended target: why another generation is wanted; it opens when no other target is open
 }
+
+// A RootFault is why a root spec that is done and was never judged cannot be opened: planning waits until that is
+// settled.
+type RootFault struct {
+	Spec      string    `json:"spec"`
+	Class     string    `json:"failure_class"`
+	Message   string    `json:"message"`
+	ClearedBy string    `json:"cleared_by"`
+	Since     time.Time `json:"since"`
+}
+
+// Classes of a RootFault.
+const (
+	FaultNoRoot      = "missing_root_spec_id"         // the spec descends from others and does not say from which root
+	FaultNoSource    = "missing_root_source"          // it comes from an idea and does not say from which
+	FaultUnresolved  = "root_source_unresolved"       // the idea that it names is not kept
+	FaultAmbiguous   = "root_source_ambiguous"        // it names two ideas
+	FaultUnsupported = "root_source_kind_unsupported" // it is derived from another spec and yet its own root
+	FaultContract    = "root_source_contract_invalid" // its document, or the idea's, does not pass its definition any more
+	FaultDrift       = "closure_lineage_drift"        // its lineage names more than one idea
+)
 
 // Verdicts of a closure target.
 const (
@@ -135,6 +160,15 @@ type Learned struct {
 	Run     string `json:"run"`
 	Request string `json:"request"`
 	Files   []File `json:"files"` // relative to the request folder
+}
+
+// A Blueprint is how far a draft has been worked out.
+type Blueprint struct {
+	ID       string            `json:"blueprint_id"`
+	Revision int               `json:"revision"`                    // of the newest packet
+	Rejected bool              `json:"rejected,omitempty"`          // the newest packet was
+	Kept     map[string]string `json:"kept,omitempty"`              // the newest file of each artifact, below the workspace folder
+	Task     string            `json:"generated_task_id,omitempty"` // that it became
 }
 
 // A Note is one intervention.
@@ -231,8 +265,9 @@ type Control struct {
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
-	Daemon        string                `json:"daemon,omitempty"` // instance of the daemon that started last
-	Head          *GitHead              `json:"head,omitempty"`   // git HEAD as last seen
+	Daemon        string                `json:"daemon,omitempty"`     // instance of the daemon that started last
+	Head          *GitHead              `json:"head,omitempty"`       // git HEAD as last seen
+	RootFault     *RootFault            `json:"root_fault,omitempty"` // what keeps planning from going on
 }
 
 // GitHead remembers a change of git's branch: a declaration that vanishes right after one was last seen

@@ -61,7 +61,7 @@ func (d *Draft) Write() {
 func (d *Draft) End(it *schema.Item, state, by string) {
 	to := d.v.DocumentPath(it, state)
 	d.m.MoveFile(it.Path, to, it.Document)
-	it.Path, it.State, it.EndedBy, it.EndedSeq, it.Blocked = to, state, by, d.v.Seq+1, nil
+	it.Path, it.State, it.EndedBy, it.EndedSeq, it.Blocked, it.Raised = to, state, by, d.v.Seq+1, nil, ""
 }
 
 // Needs is what an item of the document depends on: what the document names, and the items that say
@@ -91,10 +91,10 @@ func (d *Draft) Needs(doc *schema.Document) []string {
 }
 
 // Cycle finds the way on which a new item, with what its document says of others, would depend on
-// itself; nil when there is none.
-func (d *Draft) Cycle(it *schema.Item, doc *schema.Document) []schema.Key {
+// itself; nil when there is none. Of more items it is known that the new one takes their place.
+func (d *Draft) Cycle(it *schema.Item, doc *schema.Document, more ...string) []schema.Key {
 	k, blocks := it.Key(), doc.IDs("blocks")
-	gone := slices.DeleteFunc(doc.IDs("supersedes"), func(id string) bool {
+	gone := slices.DeleteFunc(append(doc.IDs("supersedes"), more...), func(id string) bool {
 		old := d.Item(schema.Key{Family: k.Family, ID: id})
 		return old == nil || !movable(old)
 	})
@@ -144,17 +144,18 @@ func (d *Draft) Arrange(it *schema.Item, doc *schema.Document, by string) {
 		}
 	}
 	for _, id := range doc.IDs("supersedes") {
-		d.supersede(schema.Key{Family: it.Family, ID: id}, it.ID, by)
+		d.Supersede(schema.Key{Family: it.Family, ID: id}, []string{it.ID}, it.ID, by, "superseded by "+it.ID)
 	}
 }
 
-func (d *Draft) supersede(old schema.Key, id, by string) {
-	if was := d.Item(old); was == nil || old.ID == id || !movable(was) {
+// Supersede ends an item that others of its family take the place of: what waits for it waits for all of them. ended
+// is what Item.EndedBy says, by is who says so.
+func (d *Draft) Supersede(old schema.Key, ids []string, ended, by, why string) {
+	if was := d.Item(old); was == nil || slices.Contains(ids, old.ID) || !movable(was) {
 		return
 	}
 	it := d.Change(old)
-	d.End(it, schema.StateSuperseded, id)
-	why := "superseded by " + id
+	d.End(it, schema.StateSuperseded, ended)
 	it.Note(schema.Note{At: d.v.Now, By: by, What: why})
 	e := Event{Type: EvSuperseded, Item: old, To: it.State, Path: it.Path, Message: why}
 	if fam := d.v.Family(old.Family); fam != nil {
@@ -162,22 +163,25 @@ func (d *Draft) supersede(old schema.Key, id, by string) {
 	}
 	d.m.Tell(e)
 	for _, k := range d.v.Dependants(old) {
-		if dep := d.Item(k); movable(dep) && k.ID != id {
+		if dep := d.Item(k); movable(dep) && !slices.Contains(ids, k.ID) {
 			dep = d.Change(k)
-			dep.DependsOn = replaced(dep.DependsOn, old.ID, id)
+			dep.DependsOn = replaced(dep.DependsOn, old.ID, ids)
 		}
 	}
 }
 
-// replaced is a list with one id in another's place, naming it once.
-func replaced(ids []string, old, by string) []string {
+// replaced is a list with others in one id's place, naming each once.
+func replaced(ids []string, old string, by []string) []string {
 	var out []string
 	for _, id := range ids {
+		in := []string{id}
 		if id == old {
-			id = by
+			in = by
 		}
-		if !slices.Contains(out, id) {
-			out = append(out, id)
+		for _, id := range in {
+			if !slices.Contains(out, id) {
+				out = append(out, id)
+			}
 		}
 	}
 	return out

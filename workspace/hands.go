@@ -344,6 +344,9 @@ func (v *View) Words(h Hand) (what, repair string) {
 			break
 		}
 	}
+	if f := v.Family(h.Key.Family); f != nil && !f.Dropped() && (h.What == HandForeign || !active) {
+		return v.runtimesOwn(h, f)
+	}
 	switch h.What {
 	case HandCopied:
 		state := "known"
@@ -376,5 +379,23 @@ func (v *View) Words(h Hand) (what, repair string) {
 	case h.State != schema.StateQueue:
 		return fmt.Sprintf("no item of Millrace's; %s is not known", h.Key), "declare it in " + IntakeDir + "/, or move it away"
 	}
+	if root, _ := h.Doc.Fields["root_spec_id"].(string); root != "" {
+		if t := v.ClosedFor(h.Key.Family, h.Key.ID, schema.Lineage{RootSpecID: root}); t != nil {
+			return fmt.Sprintf("%s was put here by hand; %s", h.Key, TooLate(t)), "move it away, or open its root again"
+		}
+	}
 	return fmt.Sprintf("%s was put here by hand", h.Key), "the daemon adopts it, unless its id is held or declared"
+}
+
+// runtimesOwn says what a hand did to a document that only the runtime makes and moves.
+func (v *View) runtimesOwn(h Hand, f *schema.Family) (what, repair string) {
+	switch h.What {
+	case HandForeign, HandCopied:
+		return "it is run by nobody: " + MadeByRuntime(f), "move it away"
+	case HandMoved:
+		return fmt.Sprintf("%s was moved here from %s by hand", h.Key, path.Dir(h.Was)), "the daemon moves it back"
+	case HandEdited:
+		return fmt.Sprintf("the document of %s was edited by hand", h.Key), "the daemon puts it back"
+	}
+	return fmt.Sprintf("the document of %s was deleted by hand", h.Key), "the daemon restores it"
 }

@@ -29,7 +29,22 @@ func (v *View) IdleObstacles(plane string) []schema.Waiting {
 	if v.Intake != nil && len(v.Intake.Unreconciled) == 0 { // a daemon would find nothing to do
 		all = slices.DeleteFunc(all, func(w schema.Waiting) bool { return w.Reason == WaitNoDaemon })
 	}
-	return append(all, v.noWork(plane))
+	return append(append(all, v.unclosed(plane)...), v.noWork(plane))
+}
+
+// unclosed is what closure has against new work of a plane in which nothing is queued.
+func (v *View) unclosed(plane string) []schema.Waiting {
+	p := v.CurrentPlan()
+	if plane != ClosurePlane(p) {
+		return nil
+	}
+	if f := v.Fault(p, plane); f != nil {
+		return []schema.Waiting{unjudged(f)}
+	}
+	if t := v.Holding(p); t != nil {
+		return v.Obstacles(t.Key())
+	}
+	return nil
 }
 
 // head is the item of a plane whose obstacle is the plane's: an active one that stands still, the
@@ -41,6 +56,11 @@ func (v *View) head(plane string) *schema.Item {
 		}
 	}
 	families := v.claimed(plane)
+	for _, f := range families {
+		if ready := v.Claims(v.CurrentPlan(), f); len(ready) > 0 {
+			return ready[0]
+		}
+	}
 	for _, f := range families {
 		if ready := v.Ready(f); len(ready) > 0 {
 			return ready[0]

@@ -21,6 +21,7 @@ const (
 	LawOneFolder = "one-folder" // an item is in exactly one lifecycle folder
 	LawLanes     = "lanes"      // running runs never exceed the plan's lanes
 	LawRuns      = "runs"       // active items and living runs name each other
+	LawClosure   = "closure"    // at most one closure target is open, and one that has ended has no work left
 	LawReasons   = "reasons"    // an item says why it is where it is, and nothing that is over
 	LawPaid      = "paid"       // every paid request had a record before it started
 	LawProjected = "projection" // folders equal the fold of the journal
@@ -33,7 +34,9 @@ const (
 const repairReport = "this is an error of millrace: keep the workspace and report it with `millrace history`"
 
 // Invariants checks every law that the state alone can break.
-func (s *State) Invariants() []Finding {
+func (s *State) Invariants() []Finding { return s.invariants(builtinFamilies()) }
+
+func (s *State) invariants(families map[string]*schema.Family) []Finding {
 	var found []Finding
 	broken := func(law, path, format string, args ...any) {
 		found = append(found, Finding{law, path, fmt.Sprintf(format, args...), repairReport})
@@ -66,7 +69,34 @@ func (s *State) Invariants() []Finding {
 			broken(LawRuns, RunFile(r.ID), "run %s has not ended, but its item %s is %s in run %q", r.ID, r.Item, it.State, it.Run)
 		}
 	}
-	return append(found, s.indexFindings()...)
+	return slices.Concat(found, s.closureFindings(families), s.indexFindings())
+}
+
+// closureFindings looks at what is judged. The families say what work holds a closure target open.
+func (s *State) closureFindings(families map[string]*schema.Family) []Finding {
+	var found []Finding
+	var open []string
+	for _, id := range slices.Sorted(maps.Keys(s.lineage.targets)) {
+		t := s.lineage.targets[id]
+		if !schema.Ended(t.State) {
+			open = append(open, id)
+			continue
+		}
+		if s.RootClosed(id) == nil {
+			continue // it opens again
+		}
+		for it := range s.Lineage(id) {
+			if f := families[it.Family]; f != nil && slices.Contains(f.HoldsOpen, it.State) {
+				found = append(found, Finding{LawClosure, StatusPath(t.Key()),
+					fmt.Sprintf("the closure target of %s has ended, and %s %s is left", id, inWords(it.State), it.Key()), repairReport})
+				break
+			}
+		}
+	}
+	if len(open) > 1 {
+		found = append(found, Finding{LawClosure, StatusPath(TargetKey(open[1])), fmt.Sprintf("more than one closure target is open: %v", open), repairReport})
+	}
+	return found
 }
 
 // unreasoned is what an item lacks, or says although it is over; "".
@@ -117,6 +147,9 @@ func (s *State) indexFindings() []Finding {
 	}
 	if !maps.EqualFunc(s.dependants, fresh.dependants, maps.Equal) {
 		differs("dependants")
+	}
+	if !s.lineage.equal(&fresh.lineage) {
+		differs("lineages")
 	}
 	return found
 }

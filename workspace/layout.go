@@ -16,6 +16,7 @@ const Folder = "millrace-agents"
 // Paths below the workspace folder, slash-separated. Every path in the journal is of this form.
 const (
 	IntakeDir      = "intake"
+	JudgedDir      = "arbiter/" // below it: contracts, targets, rubrics, verdicts, reports
 	StateDir       = "state"
 	RunsDir        = "runs"
 	LockFile       = "state/lock"

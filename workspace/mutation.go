@@ -173,6 +173,10 @@ const (
 	EvAccepted      = "change.accepted"
 	EvForeign       = "foreign.kept"
 	EvDeclined      = "outbox.declined"
+	EvOpened        = "closure.opened"   // a root spec is to be judged when its lineage has nothing left to do
+	EvReady         = "closure.ready"    // it can be judged
+	EvReturned      = "closure.returned" // it cannot: there is work again, or it stalled and work has ended since
+	EvFault         = "closure.fault"    // a root that was never judged cannot be opened
 )
 
 // A Record is a committed mutation as it stands in the journal, one line each.

@@ -33,6 +33,7 @@ type State struct {
 	counts     map[string]map[string]int          // family → state → items
 	in         map[string]map[schema.Key]bool     // active and blocked items by state: the few that are looked at always
 	lineage    lineages
+	incidents  incidents
 	touched    map[schema.Key]bool // changed since the last Touched
 	lastStage  *schema.Outcome     // of the stage whose result was applied last
 	bulk       bool                // a long fold is under way: the indexes are made at its end
@@ -45,7 +46,7 @@ func NewState() *State {
 		byPath: map[string]schema.Key{}, byDecl: map[string]map[schema.Key]bool{},
 		dependants: map[schema.Key]map[schema.Key]bool{}, blockers: map[schema.Key]map[schema.Key]bool{}, ready: map[string][]*schema.Item{},
 		counts: map[string]map[string]int{}, in: map[string]map[schema.Key]bool{}, touched: map[schema.Key]bool{},
-		lineage: newLineages(),
+		lineage: newLineages(), incidents: newIncidents(),
 	}
 }
 
@@ -200,6 +201,7 @@ func (s *State) index(it *schema.Item) {
 		add(s.in, it.State, k)
 	}
 	s.lineage.add(it)
+	s.incidents.add(it)
 }
 
 // compareOutcomes orders by time; those of one moment by request, so that the order in which items are
@@ -263,6 +265,7 @@ func (s *State) unindex(it *schema.Item) {
 	}
 	delete(s.in[it.State], k)
 	s.lineage.drop(it)
+	s.incidents.drop(it)
 	s.dequeue(it)
 }
 

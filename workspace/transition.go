@@ -59,10 +59,15 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	}
 	it.State, it.Path, it.Updated = state, to, v.Now
 	if state != schema.StateBlocked {
-		it.Blocked = nil
+		it.Blocked, it.Raised = nil, ""
 	}
 	if state != schema.StateActive {
 		it.Cancel = nil
+	}
+	if c := it.Closure; c != nil {
+		if c.Stalled = 0; state == schema.StateBlocked {
+			c.Stalled = v.Seq + 1
+		}
 	}
 	it.EndedSeq = 0
 	if schema.Ended(state) {
@@ -72,6 +77,9 @@ func (m *Mutation) MoveItem(v *View, it *schema.Item, state string) {
 	}
 	m.PutItem(it)
 }
+
+// byRun is who ended an item that was completed.
+const byRun = "run"
 
 // plane is the plane that works on an item, as events name it.
 func (v *View) plane(it *schema.Item) string {
@@ -83,7 +91,7 @@ func (v *View) plane(it *schema.Item) string {
 
 // Complete ends an item well.
 func (m *Mutation) Complete(v *View, it *schema.Item) {
-	it.EndedBy = "run"
+	it.EndedBy = byRun
 	m.MoveItem(v, it, schema.StateDone)
 	m.Tell(Event{Type: EvDone, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateDone})
 }
@@ -103,7 +111,7 @@ func (m *Mutation) Requeue(v *View, it *schema.Item, note schema.Note, fresh boo
 	note.At = v.Now
 	it.Note(note)
 	if fresh {
-		it.Counters, it.Requeues = nil, 0
+		it.Counters, it.Requeues, it.Remedied = nil, 0, ""
 	}
 	m.MoveItem(v, it, schema.StateQueue)
 	m.Tell(Event{Type: EvRequeued, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateQueue, Message: note.Why})

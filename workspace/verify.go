@@ -53,7 +53,7 @@ func (w *Workspace) Verify(ctx context.Context) ([]Finding, error) {
 	case err != nil:
 		return damage(err)
 	}
-	return slices.Concat(found, v.state.Invariants(), v.lanes(), v.paid(spent)), nil
+	return slices.Concat(found, v.state.invariants(v.families()), v.lanes(), v.paid(spent)), nil
 }
 
 // damage turns a journal that cannot be read back into the finding it is.
@@ -62,6 +62,16 @@ func damage(err error) ([]Finding, error) {
 		return []Finding{{LawChain, d.Path, d.Error(), "restore the file from a backup"}}, nil
 	}
 	return nil, err
+}
+
+// families are those of the current plan, else the embedded ones.
+func (v *verifier) families() map[string]*schema.Family {
+	var p schema.Plan
+	data, err := readAll(v.disk, PlanPath(v.state.Control.Plan), 64<<20)
+	if err != nil || json.Unmarshal(data, &p) != nil || len(p.Families) == 0 {
+		return builtinFamilies()
+	}
+	return p.Families
 }
 
 type verifier struct {

@@ -11,25 +11,28 @@ import (
 
 // Reasons why something waits. The list is a contract (docs/json-output.md).
 const (
-	WaitNoDaemon   = "no_daemon"  // nobody runs the workspace
-	WaitPaused     = "paused"     // a pause source is set
-	WaitStopping   = "stopping"   // the daemon was asked to end
-	WaitTrouble    = "trouble"    // the daemon cannot go on for now: a full disk, a record that cannot be carried out
-	WaitPlan       = "plan"       // there is no plan, or what it is made of does not compile
-	WaitNoGraph    = "no_graph"   // the mode has no graph that takes the family
-	WaitDependency = "dependency" // another item must be done first
-	WaitRunner     = "runner"     // the runner of the next stage is stalled or waits
-	WaitLane       = "lane"       // every lane of the plane is taken
-	WaitExclusive  = "exclusive"  // a plane that may not run beside this one is running
-	WaitTurn       = "turn"       // others are claimed first
-	WaitHands      = "hands"      // a person's hand in the runtime's folders is in its way
-	WaitCancel     = "cancel"     // its end is wanted and comes with the end of its stage
-	WaitBlocked    = "blocked"    // a run ended without success
-	WaitHeld       = "held"       // declared, but older than the workspace
-	WaitRejected   = "rejected"   // declared, but not valid
-	WaitSettling   = "settling"   // dropped, not whole yet
-	WaitUnknown    = "unknown"    // nothing of that name is declared
-	WaitNoWork     = "no_work"    // nothing is queued
+	WaitNoDaemon   = "no_daemon"                   // nobody runs the workspace
+	WaitPaused     = "paused"                      // a pause source is set
+	WaitStopping   = "stopping"                    // the daemon was asked to end
+	WaitTrouble    = "trouble"                     // the daemon cannot go on for now: a full disk, a record that cannot be carried out
+	WaitPlan       = "plan"                        // there is no plan, or what it is made of does not compile
+	WaitNoGraph    = "no_graph"                    // the mode has no graph that takes the family
+	WaitDependency = "dependency"                  // another item must be done first
+	WaitRunner     = "runner"                      // the runner of the next stage is stalled or waits
+	WaitLane       = "lane"                        // every lane of the plane is taken
+	WaitExclusive  = "exclusive"                   // a plane that may not run beside this one is running
+	WaitTurn       = "turn"                        // others are claimed first
+	WaitClosure    = "closure_target_backpressure" // another root is open: it is judged first
+	WaitUnjudged   = "root_unjudged"               // a root that was never judged cannot be opened: planning waits
+	WaitLineage    = "lineage"                     // a closure target: work of its lineage is left
+	WaitHands      = "hands"                       // a person's hand in the runtime's folders is in its way
+	WaitCancel     = "cancel"                      // its end is wanted and comes with the end of its stage
+	WaitBlocked    = "blocked"                     // a run ended without success
+	WaitHeld       = "held"                        // declared, but older than the workspace
+	WaitRejected   = "rejected"                    // declared, but not valid
+	WaitSettling   = "settling"                    // dropped, not whole yet
+	WaitUnknown    = "unknown"                     // nothing of that name is declared
+	WaitNoWork     = "no_work"                     // nothing is queued
 )
 
 // Waiting says why an item is not running: the first of its obstacles, nil when there is none. Every
@@ -60,7 +63,9 @@ func (v *View) Obstacles(k schema.Key) []schema.Waiting {
 	case schema.StateActive:
 		all = v.active(it)
 	case schema.StateBlocked:
-		all = []schema.Waiting{blocked(it)}
+		all = []schema.Waiting{v.blocked(it)}
+	case schema.StateOpen:
+		all = v.open(it)
 	}
 	slices.SortStableFunc(all, func(a, b schema.Waiting) int { return cmp.Compare(rank(a), rank(b)) })
 	return all
@@ -166,6 +171,7 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
 	}
 	all = append(all, v.handled(it)...)
+	all = append(all, v.deferred(p, plane, it)...)
 	all = append(all, v.runner(p, v.Control.Plan, p.Node(plane, node))...)
 	if len(all) > 0 {
 		return all // an item that cannot go is skipped, not queued up
@@ -276,13 +282,13 @@ func where(r *schema.Run) string {
 // ahead counts the items that are claimed before one, in planes that go first and in its own. Items
 // of a family enter at one node, so a runner that waits holds all of them or none.
 func (v *View) ahead(p *schema.Plan, plane string, it *schema.Item) (n int, first *schema.Item) {
-	for _, other := range p.PlaneOrder {
+	for _, other := range v.PlaneOrder(p) {
 		g := p.Graphs[other]
-		if g == nil || other != plane && !excludes(p, plane, other) {
+		if g == nil || v.Fault(p, other) != nil || other != plane && !excludes(p, plane, other) {
 			continue
 		}
 		for _, f := range g.Claim {
-			ready := v.Ready(f)
+			ready := v.Claims(p, f)
 			if f == it.Family {
 				i, _ := slices.BinarySearchFunc(ready, it, claimOrder)
 				ready = ready[:i]
@@ -338,7 +344,7 @@ func (v *View) planOf(r *schema.Run) *schema.Plan {
 	return v.Plans(r.Plan)
 }
 
-func blocked(it *schema.Item) schema.Waiting {
+func (v *View) blocked(it *schema.Item) schema.Waiting {
 	w := schema.Waiting{Reason: WaitBlocked, Message: "blocked", Since: it.Updated, ClearedBy: retry(it), Stalled: true}
 	if b := it.Blocked; b != nil {
 		w.Message, w.Since = b.Message, b.Since
@@ -346,10 +352,24 @@ func blocked(it *schema.Item) schema.Waiting {
 			w.Message = because(b.Class, b.Message)
 		}
 	}
+	if k := (schema.Key{Family: schema.FamilyIncident, ID: it.Raised}); v.planned(it) {
+		w.Message, w.Stalled = fmt.Sprintf("%s; %s takes it up", w.Message, k), false
+		w.ClearedBy = fmt.Sprintf("the first work planned for %s, which takes its place; or %s", k, w.ClearedBy)
+	}
 	return w
 }
 
+// planned reports whether an incident that blocks an item, or what was planned for it, may still bring work.
+func (v *View) planned(it *schema.Item) bool {
+	return it.Raised != "" && slices.ContainsFunc(v.WorkOf(it.Raised), func(k schema.Key) bool {
+		return k.Family != it.Family && !schema.Ended(v.Items[k].State)
+	})
+}
+
 func retry(it *schema.Item) string {
+	if it.Family == schema.FamilyTarget {
+		return fmt.Sprintf("the end of work of its lineage, millrace closure retry %s --reason …, or millrace closure abandon %s --reason …", it.ID, it.ID)
+	}
 	return fmt.Sprintf("millrace queue retry-blocked %s --reason …", it.ID)
 }
 

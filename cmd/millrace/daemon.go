@@ -19,6 +19,7 @@ import (
 
 	"millrace/cmd/millrace/monitor"
 	"millrace/cmd/millrace/term"
+	"millrace/controllers/closure"
 	"millrace/controllers/control"
 	"millrace/controllers/dispatch"
 	"millrace/controllers/dispatch/runner"
@@ -58,7 +59,7 @@ func newCmdRunDaemon(f *factory, runF func(*cobra.Command, *daemonOptions) error
 	cmd.Flags().StringVar(&o.mode, "mode", "", "mode to run instead of the configured one")
 	cmd.Flags().StringVar(&o.config, "config", "", "configuration in the workspace folder to read instead of millrace.cue")
 	cmd.Flags().IntVar(&o.maxTicks, "max-ticks", 0, "end after N ticks: one tick starts what can start and applies its results")
-	choice(cmd, &o.until, "until", "end when nothing more happens by itself", reconcile.Idle)
+	choice(cmd, &o.until, "until", "end when nothing more happens by itself; closed: exit 1 unless everything is done and judged", reconcile.Idle, reconcile.Closed)
 	o.monitor.Value = "none"
 	choice(cmd, &o.monitor, "monitor", "print events as they happen", "none", "basic", "json")
 	cmd.Flags().StringVar(&o.monitorLog, "monitor-log", "", "file for the monitor instead of stdout; appended to")
@@ -105,7 +106,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	binary, args := runner.Locate()
 	rep, err := reconcile.Run(cmd.Context(), reconcile.Options{
 		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
-		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), dispatch.New()},
+		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), closure.New(), dispatch.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) (<-chan struct{}, error) { return runner.Start(binary, dir, args...) }},
 		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: &seen.level})),
 		Notice:      (&board{o: o, w: w}).notice,
@@ -154,7 +155,10 @@ func (o *daemonOptions) ended(w *workspace.Workspace, rep reconcile.Report, err 
 	if err := o.f.leftRunning(w); err != nil {
 		return err
 	}
-	return o.f.leftWaiting(w)
+	if err := o.f.leftWaiting(w); err != nil || len(rep.Left) == 0 {
+		return err
+	}
+	return fail(exitDiffers, "'millrace why' says what it waits for", "not closed: %s", strings.Join(rep.Left, "; "))
 }
 
 // leftWaiting says that there is more to do than was done.

@@ -133,6 +133,10 @@ func (d *description) print(io *term.IO, wide bool) {
 	f.Add("Needs", relations(d.Needs))
 	f.Add("Needed by", relations(d.NeededBy))
 	f.Add("Counters", counters(it.Counters))
+	if b := it.Blueprint; b != nil {
+		f.Add("Blueprint", revision(b))
+		f.Add("Became", became(b))
+	}
 	for _, c := range it.Checks {
 		f.Add("Check "+c.Name, c.Run)
 	}
@@ -179,6 +183,22 @@ func relations(rs []related) string {
 		words[i] = r.Item.ID + " (" + state + ")"
 	}
 	return strings.Join(words, ", ")
+}
+
+// revision is the newest packet, and what became of it.
+func revision(b *schema.Blueprint) string {
+	text := fmt.Sprintf("%s, revision %d", b.ID, b.Revision)
+	if b.Rejected {
+		text += ", rejected"
+	}
+	return text
+}
+
+func became(b *schema.Blueprint) string {
+	if b.Task == "" {
+		return ""
+	}
+	return "task " + b.Task
 }
 
 func counters(m map[string]int) string {

@@ -161,6 +161,9 @@ func find(s *workspace.State, arg, kind string) (*schema.Item, error) {
 		arg, kind = id, family
 	}
 	found := s.Find(arg)
+	if kind == "" && len(found) > 1 { // a closure target has the id of its root spec, which is meant
+		found = slices.DeleteFunc(found, func(it *schema.Item) bool { return it.Family == schema.FamilyTarget })
+	}
 	if kind != "" {
 		found = slices.DeleteFunc(found, func(it *schema.Item) bool { return it.Family != kind })
 	}

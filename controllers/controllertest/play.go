@@ -18,6 +18,11 @@ func Task(id string, more ...string) string {
 	return fmt.Sprintf("kind: task\ntask_id: %s\ntitle: Do %s\nacceptance: [it is done]\n%s\n", id, id, strings.Join(more, "\n"))
 }
 
+// Spec is the declaration of a spec, with more YAML lines after it.
+func Spec(id string, more ...string) string {
+	return fmt.Sprintf("kind: spec\nspec_id: %s\ntitle: Want %s\ngoals: [it is so]\nacceptance: [it is so]\n%s\n", id, id, strings.Join(more, "\n"))
+}
+
 // Admit admits the documents of a YAML declaration, oldest first.
 func (o *World) Admit(yaml string) {
 	o.TB.Helper()
@@ -50,6 +55,26 @@ func (o *World) Parse(name, text string) workspace.OutboxFile {
 
 // Task finds a task's item.
 func (o *World) Task(id string) *schema.Item { return o.Seen.Items[schema.Key{Family: "task", ID: id}] }
+
+// Item finds any item.
+func (o *World) Item(family, id string) *schema.Item {
+	return o.Seen.Items[schema.Key{Family: family, ID: id}]
+}
+
+// RunIn is the only run of a plane that has not ended, or nil.
+func (o *World) RunIn(plane string) *schema.Run {
+	o.TB.Helper()
+	var found *schema.Run
+	for _, r := range o.Seen.ActiveRuns() {
+		if r.Plane == plane {
+			if found != nil {
+				o.TB.Fatalf("more than one run in %s", plane)
+			}
+			found = r
+		}
+	}
+	return found
+}
 
 // Run is the only run that has not ended, or nil.
 func (o *World) Run() *schema.Run {

@@ -64,6 +64,53 @@ modes: test: {
 }
 `
 
+// Planned is a mode file in place of Base, at modes/test.cue: all planes, with the shipped graphs.
+const Planned = `package millrace
+
+modes: test: {
+	graphs: {execution: "execution.standard", planning: "planning.standard", learning: "learning.standard"}
+	runner: "fake"
+	runners: fake: {adapter: "command", run: ["true"]}
+}
+`
+
+// Judged is a mode file in place of Base, at modes/test.cue: execution is one stage, and planning has one stage for
+// specs and incidents and one for closure targets, whose outcomes do what they say without looking at evidence.
+const Judged = `package millrace
+
+graphs: "planning.judged": {
+	plane: "planning"
+	entry: {incident: "manager", spec: "manager", closure_target: "arbiter"}
+	claim: ["incident", "spec", "closure_target"]
+	nodes: {
+		manager: on: {MANAGER_COMPLETE: "planned", BLOCKED: "blocked"}
+		arbiter: on: {ARBITER_COMPLETE: "judged", REMEDIATION_NEEDED: "again", BLOCKED: "blocked"}
+	}
+	ends: {
+		planned: {class: "success", state: "done"}
+		judged: {class: "success", state: "done"}
+		again: {class: "followup_needed", state: "open", effects: []}
+		blocked: {class: "blocked", state: "blocked"}
+	}
+}
+
+graphs: "execution.one": {
+	plane: "execution"
+	entry: task: "builder"
+	nodes: builder: on: {BUILDER_COMPLETE: "built", BLOCKED: "blocked"}
+	ends: {
+		built: {class: "success", state: "done"}
+		blocked: {class: "blocked", state: "blocked"}
+	}
+}
+
+modes: test: {
+	graphs: {execution: "execution.one", planning: "planning.judged", learning: "learning.standard"}
+	runner: "fake"
+	runners: fake: {adapter: "command", run: ["true"]}
+}
+`
+
 // New makes a world in a folder, with workflow files on top of the embedded ones; Mode "test" is
 // current.
 func New(tb TB, dir string, files map[string]string, controllers ...reconcile.Controller) *World {

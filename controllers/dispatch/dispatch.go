@@ -74,16 +74,16 @@ func (c *chooser) runs() *reconcile.Proposal {
 	return nil
 }
 
-// claims offers the queue: planes in the plan's order, families in the graph's, items in claim order.
-// An item that cannot go never stands in the way of another.
+// claims offers the queue: planes in the plan's order, families in the graph's, items in claim order; of what a
+// closure target can hold, its own lineage only. An item that cannot go never stands in the way of another.
 func (c *chooser) claims() *reconcile.Proposal {
 	if c.current == nil || c.Compiled.Plan == nil {
 		return nil // while the inputs do not compile nobody knows under what new work would run
 	}
 	touched := c.handled()
-	for _, plane := range c.current.PlaneOrder {
+	for _, plane := range c.PlaneOrder(c.current) {
 		g := c.current.Graphs[plane]
-		if g == nil || !c.room(c.current, plane, "") {
+		if g == nil || c.Overdue(c.current, plane) || !c.room(c.current, plane, "") {
 			continue
 		}
 		for _, family := range g.Claim {
@@ -94,7 +94,7 @@ func (c *chooser) claims() *reconcile.Proposal {
 			if !slices.Contains(slices.Collect(maps.Values(waits)), false) {
 				continue
 			}
-			for _, it := range c.Ready(family) {
+			for _, it := range c.Claims(c.current, family) {
 				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] {
 					continue
 				}
@@ -132,7 +132,22 @@ func (c *chooser) offer(s *stage) *reconcile.Proposal {
 	case len(missing) > 0:
 		return &reconcile.Proposal{Observe: missing, After: c.after}
 	}
-	return &reconcile.Proposal{Mutation: s.start(c.View)}
+	if !c.opens(s) {
+		return &reconcile.Proposal{Mutation: s.start(c.View)}
+	}
+	contract, missing := c.Contract(s.item, s.document)
+	if len(missing) > 0 {
+		return &reconcile.Proposal{Observe: missing, After: c.after}
+	}
+	m := s.start(c.View)
+	m.OpenTarget(c.View, s.item, contract)
+	return &reconcile.Proposal{Mutation: m}
+}
+
+// opens reports whether starting the stage claims a root spec that is to be judged in the end: its closure target
+// opens in the same commit, so that it is judged against what it was when it began.
+func (c *chooser) opens(s *stage) bool {
+	return s.claim && workspace.IsRoot(s.item) && workspace.Closes(s.plan) && c.OpenTarget() == nil
 }
 
 // waits reports whether the runner is to be left alone, and remembers until when.
@@ -161,7 +176,7 @@ func (c *chooser) room(p *schema.Plan, plane, run string) bool {
 // rank is the place of a plane in the current plan's order; planes it does not have come last.
 func (c *chooser) rank(plane string) int {
 	if c.current != nil {
-		if i := slices.Index(c.current.PlaneOrder, plane); i >= 0 {
+		if i := slices.Index(c.PlaneOrder(c.current), plane); i >= 0 {
 			return i
 		}
 	}

@@ -33,8 +33,9 @@ type material struct {
 }
 
 // materials lists what the run has left so far: what the kind reads first, then the newest. An artifact
-// that a later stage wrote anew is not listed again.
-func materials(p *schema.Plan, r *schema.Run, kind *schema.StageKind) []*material {
+// that a later stage wrote anew is not listed again. What the kind reads and the run has not left is taken from what
+// earlier runs of the item left for good.
+func materials(p *schema.Plan, r *schema.Run, it *schema.Item, kind *schema.StageKind) []*material {
 	var all []*material
 	seen := map[string]bool{}
 	for _, s := range slices.Backward(r.Steps) {
@@ -51,8 +52,21 @@ func materials(p *schema.Plan, r *schema.Run, kind *schema.StageKind) []*materia
 			})
 		}
 	}
+	for _, name := range kind.Reads {
+		if file := keptOf(it)[name]; file != "" && !seen[name] {
+			all = append(all, &material{Name: name, Path: file, From: "an earlier run", needed: true})
+		}
+	}
 	slices.SortStableFunc(all, func(a, b *material) int { return boolOrder(a.needed, b.needed) })
 	return append(failedLogs(r), all...)
+}
+
+// keptOf are the files that are kept of an item's artifacts, by name.
+func keptOf(it *schema.Item) map[string]string {
+	if it.Blueprint == nil {
+		return nil
+	}
+	return it.Blueprint.Kept
 }
 
 // failedLogs are the logs of the checks that failed at the last stage that had any run.
@@ -87,7 +101,7 @@ func artifactName(kind *schema.StageKind, file string) string {
 // read finds the item's document and the materials in what has been observed. missing is what has to
 // be asked for first; ok is false when the document is not what the journal says.
 func (s *stage) read(v *workspace.View) (missing []workspace.Query, ok bool) {
-	s.shown = materials(s.plan, s.run, s.plan.Kind(s.run.Plane, s.run.Node))
+	s.shown = materials(s.plan, s.run, s.item, s.plan.Kind(s.run.Plane, s.run.Node))
 	ask := func(path string) (workspace.Answer, bool) {
 		a, found := v.Asked[workspace.AskFile(path)]
 		if !found {

@@ -82,8 +82,8 @@ func (b *batch) replace(a Action) {
 
 // requeue clears what kept an item out of the queue. An operator's fix gives back its budgets.
 func (b *batch) requeue(it *schema.Item) {
-	it.State, it.EndedBy, it.EndedSeq, it.Blocked, it.Cancel = schema.StateQueue, "", 0, nil, nil
-	it.Counters, it.Requeues = nil, 0
+	it.State, it.EndedBy, it.EndedSeq, it.Blocked, it.Cancel, it.Raised = schema.StateQueue, "", 0, nil, nil, ""
+	it.Counters, it.Requeues, it.Remedied = nil, 0, ""
 }
 
 // redeclare changes only what is known of the declaration.
@@ -184,7 +184,7 @@ func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
 // keepIdea stores the idea that became a root spec: each generation once, never changed.
 func (b *batch) keepIdea(a Action, it *schema.Item) {
 	if idea := a.Declared.Doc; idea.Kind == schema.KindIdea {
-		b.m.PutFile(fmt.Sprintf("ideas/%s@%d.md", idea.ID, it.Generation), "", b.v.Registry.Render(idea))
+		b.m.PutFile(workspace.IdeaPath(idea.ID, it.Generation), "", b.v.Registry.Render(idea))
 	}
 }
 

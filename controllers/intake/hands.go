@@ -48,9 +48,9 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 	}
 	b.rest(it.Path, "")
 	b.rest(h.Path, h.Digest)
-	if h.State == schema.StateActive {
+	if why := b.unmovable(h, it); why != "" {
 		b.m.MoveFile(h.Path, it.Path, h.Digest)
-		b.tell(workspace.EvRestored, it, it.State, "moved to active by hand; only a run makes an item active")
+		b.tell(workspace.EvRestored, it, it.State, why)
 		b.did("move back", h.Key)
 		return
 	}
@@ -75,16 +75,39 @@ func (b *batch) moved(h workspace.Hand, it *schema.Item) {
 	b.did("adopt move of", h.Key)
 }
 
+// unmovable is why a document goes back where it was; "" when its move is the operator's act.
+func (b *batch) unmovable(h workspace.Hand, it *schema.Item) string {
+	f := b.v.Family(it.Family)
+	switch {
+	case f != nil && !f.Dropped():
+		return "moved by hand; Millrace itself moves it: millrace closure retry or abandon " + it.ID
+	case h.State == schema.StateActive:
+		return "moved to active by hand; only a run makes an item active"
+	case schema.Ended(it.State) && !schema.Ended(h.State):
+		if t := b.v.ClosedFor(it.Family, it.ID, it.Lineage); t != nil {
+			return workspace.TooLate(t)
+		}
+	}
+	return ""
+}
+
 // edited adopts a hand edit of a queued or blocked document as its next generation; where a
 // declaration says otherwise, the declaration wins and the edit is kept beside.
 func (b *batch) edited(h workspace.Hand, it *schema.Item) []workspace.Query {
-	if !waits(it) || it.Path != h.Path || it.Document == h.Digest {
+	f := b.v.Family(it.Family)
+	own := f != nil && !f.Dropped() && it.State != schema.StateActive && !schema.Ended(it.State)
+	if !waits(it) && !own || it.Path != h.Path || it.Document == h.Digest {
 		return nil
 	}
-	if it.Declared != nil {
-		return b.revert(h, it)
+	switch {
+	case own:
+		return b.revert(h, it, "only Millrace itself writes it")
+	case b.v.Fixed(it):
+		return b.revert(h, it, "its closure target is open, and it is judged against what it was")
+	case it.Declared != nil:
+		return b.revert(h, it, "it is declared in "+it.Declared.Path)
 	}
-	if h.Doc == nil || h.Doc.ID != it.ID || refusal(h.Doc) != "" {
+	if h.Doc == nil || h.Doc.ID != it.ID || refusal(h.Doc) != "" || untimely(b.v, h.Doc) != "" {
 		return nil
 	}
 	data, ask := b.look(h)
@@ -103,14 +126,14 @@ func (b *batch) edited(h workspace.Hand, it *schema.Item) []workspace.Query {
 	return nil
 }
 
-func (b *batch) revert(h workspace.Hand, it *schema.Item) []workspace.Query {
+func (b *batch) revert(h workspace.Hand, it *schema.Item, because string) []workspace.Query {
 	data, ask := b.recall(it.Document)
 	if data == nil {
 		return ask
 	}
 	b.rest(h.Path, h.Digest)
 	b.m.PutFile(h.Path, "", data) // the commit keeps what stands in the way
-	why := fmt.Sprintf("edited by hand, but it is declared in %s: the edit is kept under %s", it.Declared.Path, workspace.ForeignDir)
+	why := fmt.Sprintf("edited by hand, but %s: the edit is kept under %s", because, workspace.ForeignDir)
 	b.tell(workspace.EvRestored, it, it.State, why)
 	b.did("revert edit of", h.Key)
 	return nil
@@ -168,7 +191,7 @@ func (b *batch) foreign(h workspace.Hand) []workspace.Query {
 	case len(b.v.Intake.ByKey[h.Key]) > 0: // its declaration decides
 		return nil
 	}
-	if refusal(h.Doc) != "" || b.t.graph().cycle(h.Key) != nil {
+	if refusal(h.Doc) != "" || untimely(b.v, h.Doc) != "" || b.t.graph().cycle(h.Key) != nil {
 		return nil
 	}
 	data, ask := b.look(h)

@@ -166,6 +166,9 @@ func (t *table) equal(a Action, it *schema.Item) Action {
 		if r, ok := t.placed(a); !ok {
 			return r
 		}
+		if closed := t.v.ClosedFor(it.Family, it.ID, it.Lineage); closed != nil {
+			return reject(a, workspace.TooLate(closed))
+		}
 		return do(a, Restore, "its declaration is there again")
 	case returned(it):
 		return do(a, Recall, "its declaration is there again")
@@ -182,6 +185,8 @@ func (t *table) equal(a Action, it *schema.Item) Action {
 // edited is the row of a declaration that says something else than what was admitted.
 func (t *table) edited(a Action, it *schema.Item) Action {
 	switch {
+	case t.v.Fixed(it):
+		return show(a, Outdated, "edited while its closure target is open: it is judged against what it was when that opened; edit it again, or declare what is new as another spec, when that has ended")
 	case it.State == schema.StateActive:
 		d := it.Declared
 		if d.Pending == a.Declared.Digest && d.Path == a.Declared.Path && !returned(it) {
@@ -238,6 +243,9 @@ func (t *table) acceptable(a Action) (Action, bool) {
 	if why := refusal(d.Doc); why != "" {
 		return reject(a, why), false
 	}
+	if why := untimely(t.v, d.Doc); why != "" {
+		return reject(a, why), false
+	}
 	if why := misplaced(t.v.CurrentPlan(), d.Doc); why != "" {
 		return reject(a, why), false
 	}
@@ -254,6 +262,25 @@ func refusal(d *schema.Document) string {
 	}
 	if _, err := d.Head(); err != nil { // a definition of the operator's may give the common fields other types
 		return fmt.Sprintf("its common fields cannot be read: %v", err)
+	}
+	return ""
+}
+
+// untimely is why a document that could be an item must not be one in this workspace now; "" when it may.
+func untimely(v *workspace.View, d *schema.Document) string {
+	family, id := d.Kind, d.ID
+	if d.Kind == schema.KindIdea {
+		return ""
+	}
+	if f := v.Family(family); f != nil && !f.Dropped() {
+		return workspace.MadeByRuntime(f)
+	}
+	head, err := d.Head()
+	if err != nil {
+		return ""
+	}
+	if t := v.ClosedFor(family, id, head.Lineage); t != nil {
+		return workspace.TooLate(t)
 	}
 	return ""
 }

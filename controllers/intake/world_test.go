@@ -45,7 +45,7 @@ type fataler interface {
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func testPlan() *schema.Plan {
-	states := []string{schema.StateQueue, schema.StateActive, schema.StateDone, schema.StateBlocked, schema.StateCancelled, schema.StateSuperseded}
+	states := []string{schema.StateQueue, schema.StateActive, schema.StateDone, schema.StateBlocked, schema.StateCancelled, schema.StateSuperseded, schema.StateOpen}
 	folders := func(root string) map[string]string {
 		m := map[string]string{}
 		for _, s := range states {
@@ -53,13 +53,16 @@ func testPlan() *schema.Plan {
 		}
 		return m
 	}
+	holding := []string{schema.StateQueue, schema.StateActive, schema.StateBlocked}
 	return &schema.Plan{
 		SchemaVersion: 1, Mode: "test",
 		Families: map[string]*schema.Family{
 			"task": {ID: "task", Plane: "execution", Intake: []string{"tasks"}, IDField: "task_id", Definition: "#Task",
-				Extension: ".md", Folders: folders("tasks"), Dependency: "depends_on"},
+				Extension: ".md", Folders: folders("tasks"), Dependency: "depends_on", HoldsOpen: holding},
 			"spec": {ID: "spec", Plane: "planning", Intake: []string{"specs"}, IDField: "spec_id", Definition: "#Spec",
-				Extension: ".md", Folders: folders("specs")},
+				Extension: ".md", Folders: folders("specs"), HoldsOpen: holding},
+			schema.FamilyTarget: {ID: schema.FamilyTarget, Plane: "planning", IDField: "closure_target_id", Definition: "#ClosureTarget",
+				Extension: ".json", Folders: folders("arbiter/targets"), MadeBy: "runtime"},
 		},
 		Stages: map[string]*schema.StageKind{
 			"hammer": {ID: "hammer", Plane: "execution", WritesTree: true},
@@ -279,7 +282,7 @@ func (w *world) check() {
 		documents++
 	}
 	for p := range w.disk {
-		if strings.HasPrefix(p, "tasks/") || strings.HasPrefix(p, "specs/") {
+		if strings.HasPrefix(p, "tasks/") || strings.HasPrefix(p, "specs/") || strings.HasPrefix(p, "arbiter/targets/") {
 			documents--
 		}
 	}

@@ -1,6 +1,6 @@
 // Package recovery owns what went wrong around a stage rather than in it: requests that were lost,
-// wanted ends that a running stage must hear of, work that a passing trouble has blocked, and items and
-// runs that do not fit each other. Every repair is a mutation like any other, so it is audited.
+// wanted ends that a running stage must hear of, work that a passing trouble has blocked or that planning has found
+// nothing for, and items and runs that do not fit each other. Every repair is a mutation like any other, so it is audited.
 package recovery
 
 import (
@@ -27,6 +27,9 @@ func (controller) Reconcile(v *workspace.View) reconcile.Proposal {
 		if m := repair(v); m != nil {
 			return reconcile.Proposal{Mutation: m}
 		}
+	}
+	if m, asks := fruitless(v); m != nil || len(asks) > 0 {
+		return reconcile.Proposal{Mutation: m, Observe: asks}
 	}
 	m, after := requeue(v)
 	return reconcile.Proposal{Mutation: m, After: after}

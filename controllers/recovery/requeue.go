@@ -10,7 +10,7 @@ import (
 
 // requeue gives work that a passing trouble blocked another try when queued work waits for it, within
 // the budget and after the cooldown of auto_recovery. What it has used up stands on the item, so a
-// restart changes nothing. after is when the next one is due.
+// restart changes nothing. after is when the next one is due. What waits for the work of an incident is left alone.
 func requeue(v *workspace.View) (m *workspace.Mutation, after time.Duration) {
 	policy := v.Config
 	if policy == nil || !policy.AutoRecovery.Enabled || !policy.AutoRecovery.DependencyRetry {
@@ -19,7 +19,7 @@ func requeue(v *workspace.View) (m *workspace.Mutation, after time.Duration) {
 	var next *schema.Item
 	var due time.Time
 	for it := range v.Blocked() {
-		if it.Requeues >= policy.AutoRecovery.MaxRequeues || !passing(it.Blocked) || !waitedFor(v, it) {
+		if it.Raised != "" || it.Requeues >= policy.AutoRecovery.MaxRequeues || !passing(it.Blocked) || !waitedFor(v, it) {
 			continue
 		}
 		at := it.Blocked.Since.Add(cooldown(policy.AutoRecovery.Cooldowns, it.Requeues))

@@ -20,6 +20,9 @@ type effect struct {
 	decide func(*harvest) (key string, refused *schema.Verdict)
 	// apply adds what follows to the mutation. Nil: nothing but the key.
 	apply func(*harvest)
+	// rests is the definition of the artifact that decides, and broken the failure class of a result that lacks a valid
+	// one; "": that of any other artifact.
+	rests, broken string
 	// wanted: it is done even when the end of the item's work is wanted. Work that nobody wants any more is
 	// neither blocked nor escalated.
 	wanted bool
@@ -29,6 +32,15 @@ var effects = map[string]effect{
 	schema.EffectComplete: {apply: func(h *harvest) { h.state = schema.StateDone }, wanted: true},
 	schema.EffectBlock:    {apply: func(h *harvest) { h.state = schema.StateBlocked }},
 	schema.EffectEscalate: {apply: (*harvest).escalate},
+
+	schema.EffectDisposition: {decide: (*harvest).disposition},
+	schema.EffectHandoff:     {decide: (*harvest).handoff, rests: packetArtifact, broken: schema.FailHandoff},
+	schema.EffectDecompose:   {decide: (*harvest).decompose},
+	schema.EffectDraft:       {decide: (*harvest).drafts, apply: (*harvest).shelve, wanted: true},
+	schema.EffectPacket:      {decide: (*harvest).packet, apply: (*harvest).further, wanted: true},
+	schema.EffectCritique:    {decide: (*harvest).critique, apply: (*harvest).further, wanted: true},
+	schema.EffectPromote:     {decide: (*harvest).promote, apply: (*harvest).promoted, wanted: true},
+	schema.EffectRepair:      {decide: (*harvest).repair, apply: (*harvest).repaired},
 }
 
 // foresee lets effects decide. The first key counts, and the first refusal.
@@ -58,6 +70,19 @@ func (h *harvest) effect(name string) {
 	case e.apply != nil && (h.item.Cancel == nil || e.wanted):
 		e.apply(h)
 	}
+}
+
+// broken is the failure class of a result whose artifact in a file is missing or malformed.
+func (h *harvest) broken(outcome, file, class string) string {
+	e := h.plan.EdgeOf(h.run, schema.Verdict{Outcome: outcome})
+	for _, a := range h.kind.Writes {
+		for i := 0; a.File == file && e != nil && i < len(e.Effects); i++ {
+			if f := effects[e.Effects[i]]; f.rests != "" && f.rests == a.Schema {
+				return firstOf(f.broken, class)
+			}
+		}
+	}
+	return class
 }
 
 // refuse is the verdict on a result that does not bear out what would follow.
@@ -97,12 +122,15 @@ func (h *harvest) bytes(file string) ([]byte, bool) {
 	return a.Data, a.Err == "" && a.Digest == f.Digest
 }
 
-// escalate blocks the item and opens an incident about it in the incident family's queue.
+// escalate blocks the item and opens an incident about it in the incident family's queue. The item waits for the work
+// that is planned for the incident.
 func (h *harvest) escalate() {
 	h.state = schema.StateBlocked
 	root := h.root()
 	if n := h.incidents(root); n >= h.plan.IncidentLimit {
-		h.note(fmt.Sprintf("no incident: %s has raised %d already (budget incident_limit)", root, n))
+		what := fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n)
+		h.note("no incident: " + what)
+		h.stall(root, what)
 		return
 	}
 	doc := h.Registry.Admit(h.incident(root), h.kind.ID, h.Now)
@@ -111,8 +139,21 @@ func (h *harvest) escalate() {
 		h.note("no incident: " + err.Error())
 		return
 	}
+	h.item.Raised = it.ID
 	h.m.AdmitItem(it, data)
 	h.step.Spawned = append(h.step.Spawned, it.Key())
+}
+
+// stall takes the open closure target of a root out of the way: its work goes round in circles, and somebody has to look.
+func (h *harvest) stall(root, why string) {
+	t := h.OpenTarget()
+	if t == nil || t.ID != root || t.State != schema.StateOpen && t.State != schema.StateQueue {
+		return
+	}
+	h.m.Block(h.View, t.Clone(), schema.Blocked{
+		Class: schema.StallIncidentLimit, Run: h.run.ID, Node: h.step.Node,
+		Message: fmt.Sprintf("%s, and %s asks for another; raise budgets.incident_limit, or settle it and retry", why, h.item.Key()),
+	})
 }
 
 // note leaves word on the item about what the runtime did not do.
@@ -120,8 +161,13 @@ func (h *harvest) note(what string) {
 	h.item.Note(schema.Note{At: h.Now, By: name, What: what})
 }
 
+// root is the spec that the item's lineage begins with; "" when it has none.
 func (h *harvest) root() string {
-	return firstOf(h.item.Lineage.RootSpecID, h.item.Lineage.SpecID)
+	l := h.item.Lineage
+	if spec := h.Items[schema.Key{Family: schema.FamilySpec, ID: l.SpecID}]; l.RootSpecID == "" && spec != nil {
+		return firstOf(spec.Lineage.RootSpecID, spec.ID)
+	}
+	return firstOf(l.RootSpecID, l.SpecID)
 }
 
 // incidents counts those of a root; work without a root has no such budget.

@@ -1,10 +1,10 @@
 package result
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"millrace/schema"
 	"millrace/schema/document"
@@ -13,6 +13,7 @@ import (
 
 // An admission is an outbox document that becomes an item in the commit of the result.
 type admission struct {
+	path string // relative to the outbox
 	item *schema.Item
 	doc  *schema.Document
 	data []byte
@@ -31,11 +32,11 @@ func (h *harvest) outbox(outcome string) (conflict string) {
 		for _, doc := range f.Docs {
 			why := h.unwelcome(doc, outcome)
 			if why == "" {
-				why, conflict = h.propose(doc, trial)
+				why, conflict = h.propose(f.Path, doc, trial)
 			}
 			if conflict != "" {
-				h.admitted, h.declined = nil, nil
-				return conflict
+				h.decline(f.Path, doc.Key(), conflict)
+				return f.Path + ": " + conflict
 			}
 			if why != "" {
 				h.decline(f.Path, doc.Key(), why)
@@ -49,6 +50,14 @@ func (h *harvest) decline(path string, k schema.Key, why string) {
 	h.declined = append(h.declined, schema.Declined{Path: path, Item: k, Why: why})
 }
 
+// withdraw declines what would have been admitted, had the result not failed.
+func (h *harvest) withdraw(failure string) {
+	for _, a := range h.admitted {
+		h.decline(a.path, a.item.Key(), "the whole result is not accepted: "+failure)
+	}
+	h.admitted, h.brought = nil, nil
+}
+
 // unwelcome says why a document is not looked at any further.
 func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 	k := doc.Key()
@@ -57,14 +66,27 @@ func (h *harvest) unwelcome(doc *schema.Document, outcome string) string {
 		return "a stage that ends with " + outcome + " proposes nothing"
 	case !slices.Contains(h.kind.Emits, doc.Kind):
 		return h.kind.ID + " may not propose a " + doc.Kind
-	case h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0:
+	case !h.dropped(doc.Kind):
+		return workspace.MadeByRuntime(h.Family(doc.Kind))
+	case h.declared(k):
 		return "an operator declares " + k.String() + " and it is not admitted"
 	}
 	return document.Inadmissible(doc)
 }
 
+// declared reports whether an operator declares an item that is not admitted.
+func (h *harvest) declared(k schema.Key) bool {
+	return h.Hold[k] || h.Items[k] == nil && h.Intake != nil && len(h.Intake.ByKey[k]) > 0
+}
+
+// dropped reports whether agents may propose documents of a family at all.
+func (h *harvest) dropped(family string) bool {
+	f := h.Family(family)
+	return f == nil || f.Dropped()
+}
+
 // propose stamps and admits one document, or says why not, or what it is in conflict with.
-func (h *harvest) propose(doc *schema.Document, trial *workspace.Draft) (why, conflict string) {
+func (h *harvest) propose(path string, doc *schema.Document, trial *workspace.Draft) (why, conflict string) {
 	doc, why = h.stamp(doc)
 	if why != "" {
 		return why, ""
@@ -74,36 +96,54 @@ func (h *harvest) propose(doc *schema.Document, trial *workspace.Draft) (why, co
 	if err != nil {
 		return err.Error(), ""
 	}
-	it.DependsOn = trial.Needs(admitted)
+	h.inherit(it)
+	if t := h.ClosedFor(it.Family, it.ID, it.Lineage); t != nil {
+		return workspace.TooLate(t), ""
+	}
 	k := it.Key()
 	if old := h.Items[k]; old != nil {
 		same := h.Registry.Render(h.Registry.Admit(doc, old.CreatedBy, old.CreatedAt))
 		if schema.DigestOf(same) != old.Document {
-			return "", k.String() + " exists with other content"
+			return "", fmt.Sprintf("%s exists with other content (%s): propose it under an id of its own", k, old.Path)
 		}
+		h.brought = append(h.brought, k)
 		return "", ""
 	}
 	for _, a := range h.admitted {
 		switch {
 		case a.item.Key() != k:
 		case a.item.Document != it.Document:
-			return "", k.String() + " is proposed twice with different content"
+			return "", fmt.Sprintf("%s is proposed twice with different content, in %s as well: give one of them another id", k, a.path)
 		default:
 			return "", ""
 		}
 	}
-	if way := trial.Cycle(it, admitted); way != nil {
+	gone := h.replaced(it)
+	it.DependsOn = slices.DeleteFunc(trial.Needs(admitted), func(id string) bool { return slices.Contains(gone, id) })
+	if way := trial.Cycle(it, admitted, gone...); way != nil {
 		return fmt.Sprintf("it would depend on itself: %v", way), ""
 	}
 	if len(it.Checks) > 0 && !h.trusted() {
 		it.Checks = nil
 		it.Note(schema.Note{At: h.Now, By: name, What: "its checks are not run", Why: "they came from an agent (checks.from_agents)"})
 	}
-	h.admitted = append(h.admitted, admission{it, admitted, data})
+	h.admitted, h.brought = append(h.admitted, admission{path, it, admitted, data}), append(h.brought, k)
 	sketch := it.Clone()
 	trial.Put(sketch)
 	trial.Arrange(sketch, admitted, h.kind.ID)
 	return "", ""
+}
+
+// replaced lists the items whose place a new one takes: those of its family that are blocked by the incident whose
+// work it is.
+func (h *harvest) replaced(it *schema.Item) []string {
+	var ids []string
+	for _, k := range h.RaisedBy(it.Lineage.IncidentID) {
+		if k.Family == it.Family && k.ID != it.ID && h.Items[k].State == schema.StateBlocked {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
 }
 
 // trusted reports whether checks that come from this stage may be run: commands of an agent run with
@@ -129,54 +169,74 @@ func (h *harvest) stamp(doc *schema.Document) (*schema.Document, string) {
 	if c.Fields == nil {
 		c.Fields = map[string]any{}
 	}
-	for _, l := range h.lineage(doc.Kind) {
-		if l.value == "" {
-			continue
-		}
-		if have, ok := c.Fields[l.field]; ok {
-			if have != l.value {
-				return nil, fmt.Sprintf("%s is %v, but the work it comes from says %s", l.field, have, l.value)
-			}
-			continue
-		}
-		c.Fields[l.field] = l.value
-		if !h.valid(&c) {
-			delete(c.Fields, l.field)
+	family := h.Family(doc.Kind)
+	for _, l := range h.lineage(doc.Kind, doc.ID) {
+		have, there := c.Fields[l.field]
+		switch {
+		case family != nil && l.field == family.IDField || !h.Registry.HasField(doc.Kind, l.field):
+		case !there && l.value != "":
+			c.Fields[l.field] = l.value
+		case !there || l.loose || have == l.value:
+		case l.value == "":
+			return nil, fmt.Sprintf("%s is %v, but %s, which it comes from, has none: leave it out, Millrace fills it in", l.field, have, h.item.Key())
+		default:
+			return nil, fmt.Sprintf("%s is %v, but %s, which it comes from, says %s: leave it out, Millrace fills it in", l.field, have, h.item.Key(), l.value)
 		}
 	}
 	return &c, ""
 }
 
-type lineage struct{ field, value string }
+// inherit gives an item what its document has no field for: what comes of it descends from that as well.
+func (h *harvest) inherit(it *schema.Item) {
+	if f := h.Family(it.Family); f == nil || len(f.HoldsOpen) == 0 {
+		return // nothing waits for it
+	}
+	for _, l := range h.lineage(it.Family, it.ID) {
+		switch {
+		case h.Registry.HasField(it.Family, l.field):
+		case l.field == "spec_id":
+			it.Lineage.SpecID = l.value
+		case l.field == "incident_id":
+			it.Lineage.IncidentID = l.value
+		}
+	}
+}
 
-func (h *harvest) lineage(kind string) []lineage {
-	l, root := h.item.Lineage, h.item.Lineage.RootSpecID
-	spec, parent, incident := l.SpecID, "", l.IncidentID
-	family := h.Family(h.item.Family)
+// A lineage is one field of where work comes from. A loose one may say something else: no other work hangs on it.
+type lineage struct {
+	field, value string
+	loose        bool
+}
+
+// lineage is what a document of a kind gets from the item that it comes from.
+func (h *harvest) lineage(kind, id string) []lineage {
+	l, root, family := h.item.Lineage, h.root(), h.Family(h.item.Family)
+	spec, task, incident, source := l.SpecID, "", l.IncidentID, "derived_spec"
 	switch {
+	case family == nil:
 	case h.item.Family == schema.FamilySpec:
 		spec, root = h.item.ID, firstOf(root, h.item.ID)
 	case h.item.Family == schema.FamilyIncident:
-		incident = h.item.ID
-	case family != nil && family.IDField == "task_id":
-		parent = h.item.ID
+		incident, source = h.item.ID, "incident"
+	case family.IDField == "probe_id":
+		spec, source = firstOf(spec, root), "probe"
+	case family.IDField == "task_id":
+		task = h.item.ID
 	}
-	all := []lineage{{"root_idea_id", l.RootIdeaID}, {"root_spec_id", root}, {"parent_task_id", parent}, {"incident_id", incident}}
-	if kind == schema.FamilySpec {
-		return append(all[:2], lineage{"parent_spec_id", spec})
+	origin := root
+	if origin == "" && kind == schema.FamilySpec { // it has no ancestors: a root of its own
+		origin = id
 	}
-	if kind == schema.FamilyIncident {
-		return append(all[:2], lineage{"source_spec_id", spec}, lineage{"source_task_id", parent})
+	all := []lineage{{field: "root_idea_id", value: l.RootIdeaID}, {field: "root_spec_id", value: origin}}
+	switch kind {
+	case schema.FamilySpec:
+		own := origin == id // what a root rests on is judged in the end
+		return append(all, lineage{field: "parent_spec_id", value: spec}, lineage{field: "incident_id", value: incident},
+			lineage{"source_type", source, !own}, lineage{"source_id", h.item.ID, !own})
+	case schema.FamilyIncident:
+		return append(all, lineage{"source_spec_id", spec, true}, lineage{"source_task_id", task, true})
 	}
-	return append(all, lineage{"spec_id", spec})
-}
-
-// valid asks the document's definition.
-func (h *harvest) valid(doc *schema.Document) bool {
-	record := maps.Clone(doc.Fields)
-	record["kind"] = doc.Kind
-	data, err := json.Marshal(record)
-	return err == nil && !h.Registry.Parse("outbox/"+doc.ID+".json", data).Diags.HasErrors()
+	return append(all, lineage{"parent_task_id", task, task == ""}, lineage{field: "incident_id", value: incident}, lineage{field: "spec_id", value: spec})
 }
 
 // admit commits what outbox decided.
@@ -184,13 +244,35 @@ func (h *harvest) admit() {
 	draft := h.Draft(h.m)
 	for _, a := range h.admitted {
 		draft.Put(a.item)
-		draft.Arrange(a.item, a.doc, h.kind.ID)
 		h.m.PutFile(a.item.Path, "", a.data)
 		h.m.Tell(workspace.Event{Type: workspace.EvAdmitted, Item: a.item.Key(), To: a.item.State, Path: a.item.Path})
 		h.step.Spawned = append(h.step.Spawned, a.item.Key())
 	}
+	h.supersede(draft)
+	for _, a := range h.admitted {
+		draft.Arrange(a.item, a.doc, h.kind.ID)
+	}
 	draft.Write()
-	for _, d := range h.declined {
-		h.m.Tell(workspace.Event{Type: workspace.EvDeclined, Item: d.Item, Run: h.run.ID, Request: h.run.Request, Path: d.Path, Message: d.Why})
+}
+
+// supersede ends the items that were blocked by an incident when the first work that was planned for it is admitted:
+// all of that takes their place.
+func (h *harvest) supersede(draft *workspace.Draft) {
+	type work struct{ family, incident string }
+	admitted, order := map[work][]string{}, []work(nil)
+	for _, a := range h.admitted {
+		w := work{a.item.Family, a.item.Lineage.IncidentID}
+		if admitted[w] == nil {
+			order = append(order, w)
+		}
+		admitted[w] = append(admitted[w], a.item.ID)
+	}
+	for _, w := range order {
+		for _, k := range h.RaisedBy(w.incident) {
+			if k.Family == w.family {
+				ids := admitted[w]
+				draft.Supersede(k, ids, w.incident, name, fmt.Sprintf("superseded by %s, planned for incident %s", strings.Join(ids, ", "), w.incident))
+			}
+		}
 	}
 }

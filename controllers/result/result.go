@@ -59,10 +59,15 @@ type harvest struct {
 	step     schema.Step
 	effects  []string
 	admitted []admission
+	brought  []schema.Key // that the outbox holds and that are items now: admitted, or there already with the same content
 	declined []schema.Declined
 	state    string          // that an effect takes the item to
 	why      *schema.Blocked // that an effect gives as the reason of blocking
 	asks     []workspace.Query
+
+	kept      []paper           // files that are kept with the result
+	blueprint *schema.Blueprint // of the item, as the result leaves it
+	resume    string            // node that an effect has the run resume at, where the edge allows that
 }
 
 // open finds what a run's request has come to; nil while it has come to nothing.
@@ -152,6 +157,12 @@ func (h *harvest) decide(v schema.Verdict, to, why string) {
 	}
 	h.m.Why = h.step.Node + " of " + h.run.Item.String() + ": " + why
 	h.file(why)
+	for _, d := range h.declined {
+		h.m.Tell(workspace.Event{
+			Type: workspace.EvDeclined, Item: d.Item, Run: h.run.ID, Request: h.step.Request, Plane: h.run.Plane,
+			Node: h.step.Node, Stage: h.step.Stage, Path: d.Path, Message: d.Why,
+		})
+	}
 	h.m.Tell(workspace.Event{
 		Type: workspace.EvFinished, Item: h.run.Item, Run: h.run.ID, Request: h.step.Request, Plane: h.run.Plane,
 		Node: h.step.Node, Stage: h.step.Stage, Outcome: v.Outcome, Class: firstOf(v.Failure, v.Class), To: to,

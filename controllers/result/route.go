@@ -53,7 +53,9 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 		if refused != nil {
 			return h.divert(*refused)
 		}
-		v.Key = key
+		if v.Key = key; h.resume != "" {
+			v.Metadata = map[string]any{h.edge.Resume.Keys[0]: h.resume}
+		}
 	}
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	if refused := (*schema.RouteError)(nil); errors.As(err, &refused) {
@@ -67,9 +69,10 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 	return v, d, err
 }
 
-// divert routes a failure; what a failed stage proposed is not admitted.
+// divert routes a failure; what a failed stage proposed is neither admitted nor kept.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
-	h.admitted, h.declined = nil, nil
+	h.withdraw(v.Failure)
+	h.kept, h.blueprint, h.resume, h.why = nil, nil, "", nil
 	v = h.failureVerdict(v)
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err
@@ -138,6 +141,7 @@ func (h *harvest) blocked(v schema.Verdict) schema.Blocked {
 // blockHere ends a run that the plan cannot or must not take any further.
 func (h *harvest) blockHere(v schema.Verdict, class, message string) {
 	v.Failure, v.Message = class, message
+	h.withdraw(class)
 	h.fail(v)
 	h.decide(v, schema.StateBlocked, class+": "+message)
 	if h.item.Cancel != nil {

@@ -70,12 +70,15 @@ func (h *harvest) claimed() schema.Verdict {
 		if strings.Contains(h.c.Detail, file) { // something lies there
 			why = fmt.Sprintf("%s needs %s: %s", claim.Outcome, file, h.c.Detail)
 		}
-		return h.failed(schema.FailMissingArtifact, why)
+		return h.failed(h.broken(claim.Outcome, file, schema.FailMissingArtifact), why)
 	}
 	for _, d := range h.seen.Invalid {
 		if d.Severity != schema.Warning {
-			return h.failed(schema.FailInvalidArtifact, d.String())
+			return h.failed(h.broken(claim.Outcome, d.Path, schema.FailInvalidArtifact), d.String())
 		}
+	}
+	if len(h.c.Outbox) > schema.MaxItems {
+		return h.failed(schema.FailInvalidArtifact, fmt.Sprintf("%s/ holds more than %d files, and none of them was admitted", schema.OutboxFolder, schema.MaxItems))
 	}
 	if conflict := h.outbox(claim.Outcome); conflict != "" {
 		return h.failed(schema.FailOutboxConflict, conflict)

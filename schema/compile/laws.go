@@ -290,7 +290,7 @@ func (l lawyer) failures() {
 
 var stageFailures = []string{schema.FailConflicting, schema.FailIllegalOutcome, schema.FailInvalidArtifact,
 	schema.FailMissingArtifact, schema.FailMissingOutcome, schema.FailNoProgress, schema.FailOutboxConflict,
-	schema.FailExit, schema.FailStalled, schema.FailTimeout}
+	schema.FailExit, schema.FailStalled, schema.FailTimeout, schema.FailHandoff}
 
 // A hop is one way on from a node.
 type hop struct {

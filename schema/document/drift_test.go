@@ -31,7 +31,7 @@ var goTypes = map[string]any{
 	"#Cancel": schema.Cancel{}, "#Note": schema.Note{}, "#Closure": schema.Closure{}, "#Learned": schema.Learned{}, "#Run": schema.Run{}, "#Step": schema.Step{},
 	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
-	"#GitHead": schema.GitHead{}, "#Hold": schema.Hold{},
+	"#Blueprint": schema.Blueprint{}, "#GitHead": schema.GitHead{}, "#RootFault": schema.RootFault{}, "#Hold": schema.Hold{},
 }
 
 // goless are definitions that only agents write and Go reads in its own way.

@@ -287,6 +287,12 @@ func (r *Registry) dropped() []string {
 // Kinds lists all kinds, in the order in which their id fields decide.
 func (r *Registry) Kinds() []string { return slices.Clone(r.defined().order) }
 
+// HasField reports whether documents of a kind may have the field.
+func (r *Registry) HasField(kind, field string) bool {
+	k := r.defined().kinds[kind]
+	return k != nil && k.shape.field(field) != nil
+}
+
 // IntakeFolder is the kind that the first folder below intake/ implies.
 func (r *Registry) IntakeFolder(first string) (string, bool) {
 	r.defined()

@@ -20,8 +20,7 @@ import (
 // Limits of what a completion lists. A file above its limit is listed with its size and no digest.
 const (
 	maxArtifact = 64 << 20
-	maxProducts = 1000 // files of an outbox, or of one artifact that is a folder
-	maxProblems = 20   // named in the detail
+	maxProblems = 20 // named in the detail
 )
 
 // List fills in what the request's folder holds: transcripts, the declared artifacts (one whose name
@@ -136,8 +135,8 @@ func (l *lister) folder(into *[]schema.File, name string, limit int64) {
 			return nil
 		case d.IsDir():
 			return nil
-		case n == maxProducts:
-			l.problem(name, "holds more than %d files; the rest was not read", maxProducts)
+		case n > schema.MaxItems: // one more is listed, so that everybody sees that there are too many
+			l.problem(name, "holds more than %d files; the rest was not read", schema.MaxItems)
 			return fs.SkipAll
 		}
 		n++

@@ -6,18 +6,26 @@
 // outcomes of that stage's visits in turn, "!kill" ends it by signal, "!silent" says nothing,
 // "!exit" fails. agent/delay holds milliseconds to work; while agent/hold exists, work does not end.
 // agent/log gets a line per start and end.
+//
+// What lies in agent/files/<item>/<stage>/ is copied into the request folder at every visit, what lies in
+// agent/files/<item>/<stage>@<n>/ at the n-th: artifacts, outbox/, terminal_result.json; a link is made anew as it is.
+// A file "say" there is the final message instead of the marker. In text, {item}, {request} and {root} stand for the
+// ids of work item, request and root spec. An artifact with a definition that nobody scripts says that all is well.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"millrace/schema"
 )
@@ -71,7 +79,8 @@ func work() error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	outcome, err := next(project, &req)
+	visit := visits(project, &req)
+	outcome, err := next(project, &req, visit)
 	if err != nil {
 		return err
 	}
@@ -85,26 +94,112 @@ func work() error {
 	}
 	for _, a := range req.Artifacts {
 		if a.NeededFor(outcome) {
-			if err := os.WriteFile(filepath.Join(dir, a.File), []byte("# "+a.Name+"\n\nof "+req.ID+"\n"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, a.File), []byte(content(a, &req, outcome)), 0o644); err != nil {
 				return err
 			}
 		}
 	}
+	scripts := filepath.Join(project, "agent", "files", req.Item.ID, req.Stage)
+	for _, from := range []string{scripts, fmt.Sprintf("%s@%d", scripts, visit+1)} {
+		if err := lay(from, dir, &req); err != nil {
+			return err
+		}
+	}
 	if err := note("end"); err != nil {
+		return err
+	}
+	said, err := os.ReadFile(filepath.Join(dir, "say"))
+	if err == nil {
+		_, err = os.Stdout.Write(said)
 		return err
 	}
 	fmt.Println("### " + outcome)
 	return nil
 }
 
-// next finds the scripted outcome of this visit, or the one that says all is well.
-func next(project string, req *schema.Request) (string, error) {
-	visits := 0
-	if log, err := os.ReadFile(filepath.Join(project, "agent", "log")); err == nil {
-		visits = strings.Count(string(log), fmt.Sprintf(" %s %s\n", req.Item, req.Stage))
-		visits -= strings.Count(string(log), "start "+req.ID+" ") // not this one
-		visits -= endsOf(string(log), req)
+// lay copies scripted files into the request folder; none when there is no such folder.
+func lay(from, to string, req *schema.Request) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o755)
+		}
+		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if d.Type() == fs.ModeSymlink {
+			link, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(link, target)
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		if utf8.Valid(data) {
+			data = []byte(strings.NewReplacer("{item}", req.Item.ID, "{request}", req.ID, "{root}", root(req)).Replace(string(data)))
+		}
+		return os.WriteFile(target, data, 0o644)
+	})
+}
+
+// root is the root spec that the work item's document names, else the item itself.
+func root(req *schema.Request) string {
+	found, _ := filepath.Glob(filepath.Join(os.Getenv("MILLRACE_WORKSPACE"), "*", "active", req.Item.ID+".md"))
+	for _, file := range found {
+		data, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(data)) {
+			if id, ok := strings.CutPrefix(line, "Root-Spec-ID: "); ok {
+				return strings.TrimSpace(id)
+			}
+		}
 	}
+	return req.Item.ID
+}
+
+// content of an artifact that nobody scripts.
+func content(a schema.Artifact, req *schema.Request, outcome string) string {
+	head := `"schema_version": 1, "created_at": "2026-11-22T08:00:00Z", "created_by": "` + req.Stage + `", `
+	switch a.Schema {
+	case "#PlannerDisposition":
+		return fmt.Sprintf(`{%s"kind": "planner_disposition", "source_work_item_family_id": %q, "source_work_item_id": %q, "disposition": "active_source_ready_for_manager"}`,
+			head, req.Item.Family, req.Item.ID)
+	case "#Verdict":
+		verdict, gaps := "pass", ""
+		if strings.Contains(outcome, "NEED") {
+			verdict, gaps = "gaps", `, "gaps": [{"id": "g1", "title": "something is missing"}]`
+		}
+		return fmt.Sprintf(`{%s"kind": "verdict", "root_spec_id": %q, "verdict": %q, "criteria": [{"id": "c1", "text": "it is done", "result": %q, "provenance": "fresh"}]%s}`,
+			head, req.Item.ID, verdict, verdict, gaps)
+	}
+	return "# " + a.Name + "\n\nof " + req.ID + "\n"
+}
+
+// visits counts the earlier visits of the item to the stage.
+func visits(project string, req *schema.Request) int {
+	n := 0
+	if log, err := os.ReadFile(filepath.Join(project, "agent", "log")); err == nil {
+		n = strings.Count(string(log), fmt.Sprintf(" %s %s\n", req.Item, req.Stage))
+		n -= strings.Count(string(log), "start "+req.ID+" ") // not this one
+		n -= endsOf(string(log), req)
+	}
+	return n
+}
+
+// next finds the scripted outcome of this visit, or the one that says all is well.
+func next(project string, req *schema.Request, visits int) (string, error) {
 	script, err := os.ReadFile(filepath.Join(project, "agent", req.Item.ID))
 	if err == nil {
 		for line := range strings.Lines(string(script)) {
