@@ -335,6 +335,37 @@ func (f *faulty) Transact(ctx context.Context, decide func(*workspace.State) (*w
 	return f.Store.Transact(ctx, decide)
 }
 
+// Until closed ends where idle does, and says what is in the way.
+func TestUntilClosedSaysWhatIsLeft(t *testing.T) {
+	s := newSite(t)
+	o := s.options()
+	o.Until = reconcile.Closed
+	rep, err := s.run(o)
+	if err != nil || len(rep.Left) != 0 {
+		t.Fatalf("an empty workspace leaves %q (%v)", rep.Left, err)
+	}
+	target := &schema.Item{SchemaVersion: schema.Version, Family: schema.FamilyTarget, ID: "r", State: schema.StateOpen, Path: "arbiter/targets/open/r.json",
+		Document: schema.DigestOf([]byte("{}")), Generation: 1, Closure: &schema.Closure{}, Lineage: schema.Lineage{RootSpecID: "r"}}
+	o.Controllers = []reconcile.Controller{controller{"one", func(v *workspace.View) reconcile.Proposal {
+		if v.OpenTarget() != nil {
+			return reconcile.Proposal{}
+		}
+		m := &workspace.Mutation{By: "one"}
+		m.AdmitItem(target, []byte("{}"))
+		return reconcile.Proposal{Mutation: m}
+	}}}
+	rep, err = s.run(o)
+	if err != nil || !slices.Equal(rep.Left, []string{"the closure target of r is open"}) {
+		t.Errorf("it leaves %q (%v)", rep.Left, err)
+	}
+	o.MaxTicks, o.Controllers = 1, []reconcile.Controller{controller{"far", func(*workspace.View) reconcile.Proposal {
+		return reconcile.Proposal{After: time.Second}
+	}}}
+	if rep, err = s.run(o); err != nil || len(rep.Left) != 2 || !strings.Contains(rep.Left[1], "before everything had come to rest") {
+		t.Errorf("it leaves %q (%v)", rep.Left, err)
+	}
+}
+
 func TestFullDiskIsACondition(t *testing.T) {
 	for _, trouble := range []error{fmt.Errorf("append: %w", workspace.ErrFull), &workspace.UnappliedError{Seq: 7, Path: "tasks/queue/a.md", Err: errors.New("full")}} {
 		t.Run(fmt.Sprintf("%T", trouble), func(t *testing.T) {

@@ -19,9 +19,12 @@ const (
 	FinalFile      = "final.md" // the agent's final message, where the adapter tells it apart
 	InvocationFile = "invocation.json"
 	OutboxFolder   = "outbox"
-	ChecksFolder   = "checks"           // logs: before-1.log, after-1.log, …
-	RequestEnv     = "MILLRACE_REQUEST" // marks every process of a request
-	RunEnv         = "MILLRACE_RUN"     // commands refuse to act as an operator when it is set
+	ChecksFolder   = "checks"               // logs: before-1.log, after-1.log, …
+	ChecksFile     = "checks_before.json"   // by the supervisor, for the agent: what the checks said before it
+	EvidenceWindow = "evidence_window.json" // committed by Millrace for the judge of a lineage: an Evidence
+	HeldFolder     = "held"                 // of a run, not of a request: files of a Held claim
+	RequestEnv     = "MILLRACE_REQUEST"     // marks every process of a request
+	RunEnv         = "MILLRACE_RUN"         // commands refuse to act as an operator when it is set
 )
 
 // Failure classes (runtime.md), by scope.
@@ -49,8 +52,11 @@ const (
 	FailHandoff         = "recon_handoff_invalid" // a packet that is missing, or at odds with its outcome or with what is proposed
 )
 
-// StallIncidentLimit is why a closure target is stalled whose root may raise no more incidents.
-const StallIncidentLimit = "incident_limit"
+// Why a closure target is stalled, beside the failures of a stage.
+const (
+	StallIncidentLimit = "incident_limit"               // its root may raise no more incidents
+	StallRepeated      = "closure_repeated_remediation" // judged to have gaps twice, with no work done in between
+)
 
 // Scope of a failure class: "runner", "run" or "stage".
 func Scope(class string) string {
@@ -89,7 +95,16 @@ type Request struct {
 	ChecksBefore  bool       `json:"checks_before,omitempty"` // run them before the agent
 	ChecksAfter   []string   `json:"checks_after,omitempty"`  // run them after these outcomes
 	Tree          bool       `json:"tree,omitempty"`          // digest the working tree before and after
+	Held          *Held      `json:"held,omitempty"`          // start no agent: run the checks and complete with this claim
 	Created       time.Time  `json:"created_at"`
+}
+
+// A Held is what the agent of an earlier request has claimed and is not paid for again: only the checks that the
+// claim rests on run anew. Its files are laid out again in the folder of the request that carries it.
+type Held struct {
+	Request string `json:"request"` // whose agent claimed it
+	Claim   Claim  `json:"claim"`
+	Files   []File `json:"files,omitempty"` // artifacts and outbox as they were listed; committed below held/ of the run
 }
 
 // Exit kinds of a completion.
@@ -183,4 +198,6 @@ type CheckRecord struct {
 	Duration Duration `json:"duration"`
 	Log      File     `json:"log"`
 	Tree     string   `json:"tree,omitempty"` // working tree it ran on
+
+	TreeAfter string `json:"tree_after,omitempty"` // working tree that it left, when that is another
 }

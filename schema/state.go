@@ -47,22 +47,23 @@ type Item struct {
 	During     string       `json:"during,omitempty"`              // the run that was active when it appeared, if it may be its work
 	Declared   *Declaration `json:"declaration,omitempty"`         // nil: has none
 
-	Run       string         `json:"run,omitempty"`      // current or last run
-	Attempts  int            `json:"attempts,omitempty"` // runs begun
-	Requeues  int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
-	Counters  map[string]int `json:"counters,omitempty"`
-	Last      *Outcome       `json:"last_outcome,omitempty"`
-	Blocked   *Blocked       `json:"blocked,omitempty"`
-	Cancel    *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
-	EndedBy   string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
-	EndedSeq  uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
-	Raised    string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
-	Remedied  string         `json:"remedied,omitempty"`  // incident whose planning ended without such work: it was requeued for that, once
-	Closure   *Closure       `json:"closure,omitempty"`   // of a closure target
-	Learned   *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
-	Blueprint *Blueprint     `json:"blueprint,omitempty"` // of a blueprint draft that has a packet
-	Updated   time.Time      `json:"updated_at"`
-	Notes     []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
+	Run      string         `json:"run,omitempty"`      // current or last run
+	Attempts int            `json:"attempts,omitempty"` // runs begun
+	Requeues int            `json:"requeues,omitempty"` // by the runtime itself since an operator vouched for it
+	Counters map[string]int `json:"counters,omitempty"`
+	Last     *Outcome       `json:"last_outcome,omitempty"`
+	Blocked  *Blocked       `json:"blocked,omitempty"`
+	Cancel   *Cancel        `json:"cancel,omitempty"`    // wanted while active; obeyed when the stage ends
+	EndedBy  string         `json:"ended_by,omitempty"`  // prune, command, run, admit --done
+	EndedSeq uint64         `json:"ended_seq,omitempty"` // journal record that ended it: what is newer than what
+	Raised   string         `json:"raised,omitempty"`    // incident that it is blocked by: the incident's work takes its place
+	Remedied string         `json:"remedied,omitempty"`  // incident whose planning ended without such work: it was requeued for that, once
+	Closure  *Closure       `json:"closure,omitempty"`   // of a closure target
+	Learned  *Learned       `json:"learned,omitempty"`   // a skill change that waits for its moment
+	Updated  time.Time      `json:"updated_at"`
+	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
+
+	Blueprint *Blueprint `json:"blueprint,omitempty"` // of a blueprint draft that has a packet
 }
 
 // Key of the item.
@@ -200,6 +201,7 @@ type Run struct {
 	Request       string    `json:"request,omitempty"`  // in flight; "" while the next stage waits to start
 	Restarts      int       `json:"restarts,omitempty"` // of this node after run-scope failures
 	Rechecks      int       `json:"rechecks,omitempty"` // of a closure's checks, because the tree had moved
+	Held          *Held     `json:"held,omitempty"`     // claim that the next request of this node only runs the checks of
 	Steps         []Step    `json:"steps,omitempty"`
 	Started       time.Time `json:"started_at"`
 	Ended         time.Time `json:"ended_at,omitzero"`

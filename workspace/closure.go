@@ -294,6 +294,7 @@ func (v *View) freshTarget(root *schema.Item) *schema.Item {
 		t.Generation, t.Notes, t.Attempts, t.Run, t.Last = was.Generation+1, slices.Clone(was.Notes), was.Attempts, was.Run, was.Last
 		if was.Closure != nil {
 			t.Closure.Reopened = was.Closure.Reopen
+			t.Closure.Judged = was.Closure.Judged // what is new since is told by it, whatever the generation
 		}
 	}
 	t.Path = v.DocumentPath(t, schema.StateOpen)

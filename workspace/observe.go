@@ -214,7 +214,7 @@ func (o *Observers) Refresh(ctx context.Context) error {
 	}
 	o.notice()
 	for q := range o.queries {
-		o.asked[q] = o.answer(q)
+		o.asked[q] = o.w.Answer(ctx, q)
 	}
 	if whole {
 		o.scanned = time.Now()

@@ -84,21 +84,30 @@ func TestInvariantsFindWhatIsBroken(t *testing.T) {
 		runs  []*schema.Run
 		laws  []string
 	}{
-		"nothing":            {nil, nil, nil},
-		"whole":              {[]*schema.Item{active("A", "r"), queued("B", 1, 0)}, []*schema.Run{run("r", "A")}, nil},
-		"active, no run":     {[]*schema.Item{active("A", "r")}, nil, []string{LawRuns}},
-		"run of another":     {[]*schema.Item{active("A", "r"), queued("B", 1, 0)}, []*schema.Run{run("r", "B")}, []string{LawRuns, LawRuns}},
-		"run of no item":     {nil, []*schema.Run{run("r", "A")}, []string{LawRuns}},
-		"run of queued item": {[]*schema.Item{queued("A", 1, 0)}, []*schema.Run{run("r", "A")}, []string{LawRuns}},
-		"one path for two":   {[]*schema.Item{at(queued("A", 1, 0), "p/x"), at(queued("B", 1, 0), "p/x")}, nil, []string{LawOneFolder}},
-		"blocked, no reason": {[]*schema.Item{with("blocked", func(it *schema.Item) { it.Blocked = nil })}, nil, []string{LawReasons}},
-		"queued, old reason": {[]*schema.Item{with("queue", func(it *schema.Item) { it.Blocked = &schema.Blocked{} })}, nil, []string{LawReasons}},
-		"ended by nobody":    {[]*schema.Item{with("done", func(it *schema.Item) { it.EndedBy = "" })}, nil, []string{LawReasons}},
-		"ended, yet queued":  {[]*schema.Item{with("queue", func(it *schema.Item) { it.EndedBy = "prune" })}, nil, []string{LawReasons}},
-		"ended, to be ended": {[]*schema.Item{with("cancelled", func(it *schema.Item) { it.Cancel = &schema.Cancel{} })}, nil, []string{LawReasons}},
+		"nothing":             {nil, nil, nil},
+		"whole":               {[]*schema.Item{active("A", "r"), queued("B", 1, 0)}, []*schema.Run{run("r", "A")}, nil},
+		"active, no run":      {[]*schema.Item{active("A", "r")}, nil, []string{LawRuns}},
+		"run of another":      {[]*schema.Item{active("A", "r"), queued("B", 1, 0)}, []*schema.Run{run("r", "B")}, []string{LawRuns, LawRuns}},
+		"run of no item":      {nil, []*schema.Run{run("r", "A")}, []string{LawRuns}},
+		"run of queued item":  {[]*schema.Item{queued("A", 1, 0)}, []*schema.Run{run("r", "A")}, []string{LawRuns}},
+		"one path for two":    {[]*schema.Item{at(queued("A", 1, 0), "p/x"), at(queued("B", 1, 0), "p/x")}, nil, []string{LawOneFolder}},
+		"blocked, no reason":  {[]*schema.Item{with("blocked", func(it *schema.Item) { it.Blocked = nil })}, nil, []string{LawReasons}},
+		"queued, old reason":  {[]*schema.Item{with("queue", func(it *schema.Item) { it.Blocked = &schema.Blocked{} })}, nil, []string{LawReasons}},
+		"ended by nobody":     {[]*schema.Item{with("done", func(it *schema.Item) { it.EndedBy = "" })}, nil, []string{LawReasons}},
+		"ended, yet queued":   {[]*schema.Item{with("queue", func(it *schema.Item) { it.EndedBy = "prune" })}, nil, []string{LawReasons}},
+		"ended, to be ended":  {[]*schema.Item{with("cancelled", func(it *schema.Item) { it.Cancel = &schema.Cancel{} })}, nil, []string{LawReasons}},
+		"two targets open":    {[]*schema.Item{target("r", "open"), target("q", "blocked")}, nil, []string{LawReasons, LawClosure}},
+		"closed, work left":   {[]*schema.Item{target("r", "done"), piece("task", "a", "r", "queue")}, nil, []string{LawClosure}},
+		"given up, work left": {[]*schema.Item{target("r", "cancelled"), piece("task", "a", "r", "queue")}, nil, []string{LawClosure}},
+		"closed, done":        {[]*schema.Item{target("r", "done"), piece("task", "a", "r", "done"), piece("learning_request", "l", "r", "queue")}, nil, nil},
+		"closed, to reopen":   {[]*schema.Item{piece("task", "a", "r", "queue"), reopening(target("r", "done"))}, nil, nil},
+		"its root is redone":  {[]*schema.Item{target("r", "done"), piece("spec", "r", "r", "queue"), piece("task", "a", "r", "queue")}, nil, nil},
 	} {
 		s := NewState()
 		for _, it := range c.items {
+			if it.Path == "" {
+				it.Path = it.Family + "/" + it.ID
+			}
 			s.SetItem(it)
 		}
 		for _, r := range c.runs {
@@ -114,6 +123,11 @@ func TestInvariantsFindWhatIsBroken(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, s.Invariants(), c.laws)
 		}
 	}
+}
+
+func reopening(t *schema.Item) *schema.Item {
+	t.Closure.Reopen = "more"
+	return t
 }
 
 func with(state string, change func(*schema.Item)) *schema.Item {

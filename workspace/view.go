@@ -148,3 +148,7 @@ func AskFile(path string) Query { return Query{"file", path} }
 // AskContent is the query for bytes that the journal once wrote, by their digest: what a document
 // said before a person's hand changed it.
 func AskContent(d schema.Digest) Query { return Query{"content", string(d)} }
+
+// AskTree is the query for git's digest of the project's working tree, the workspace folder left out: it is the
+// answer's Data, empty where there is no repository.
+func AskTree() Query { return Query{Kind: "tree"} }

@@ -19,7 +19,7 @@ func (v *View) deferred(p *schema.Plan, plane string, it *schema.Item) []schema.
 		Message:   fmt.Sprintf("the closure target of %s is %s, and nothing else is begun until it has ended", t.ID, standing(t)),
 		ClearedBy: fmt.Sprintf("the end of what millrace why %s names, or millrace closure abandon %s --reason …", t.Key(), t.ID)}
 	if t.State == schema.StateBlocked {
-		w.Stalled, w.ClearedBy = true, retry(t)
+		w.Stalled, w.ClearedBy = true, fmt.Sprintf("%s, or millrace closure abandon %s --reason …", retry(t), t.ID)
 	}
 	return []schema.Waiting{w}
 }

@@ -368,7 +368,7 @@ func (v *View) planned(it *schema.Item) bool {
 
 func retry(it *schema.Item) string {
 	if it.Family == schema.FamilyTarget {
-		return fmt.Sprintf("the end of work of its lineage, millrace closure retry %s --reason …, or millrace closure abandon %s --reason …", it.ID, it.ID)
+		return fmt.Sprintf("millrace closure retry %s --reason …, or the end of work of its lineage", it.ID)
 	}
 	return fmt.Sprintf("millrace queue retry-blocked %s --reason …", it.ID)
 }

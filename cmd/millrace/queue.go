@@ -120,6 +120,8 @@ func runQueueCancel(cmd *cobra.Command, o *interveneOptions) error {
 		switch {
 		case schema.Ended(it.State):
 			return "", refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
+		case it.Family == schema.FamilyTarget:
+			return "", refused("millrace closure abandon "+it.ID+" ends it, with the work of its lineage", "%s is a closure target", it.Key())
 		case it.State != schema.StateActive:
 			m.CancelItem(v, it, "command", o.reason.text)
 			return "is cancelled", nil

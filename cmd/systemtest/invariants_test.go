@@ -30,7 +30,7 @@ func TestInvariantOperatorsHalfIsNeverWritten(t *testing.T) {
 	p.drop("twice-2.yaml", task("c"))
 	p.drop("goes.yaml", task("goes", "depends_on: [never]"))
 	daemon := p.startDaemon()
-	p.eventually("an agent works", func() bool { return p.totalStarts() > 0 })
+	p.eventually("an agent works on a", func() bool { return p.stateIs("task", "a", schema.StateActive) }) // after the idea was planned
 	p.eventually("all have been seen", func() bool { return p.stateIs("task", "goes", schema.StateQueue) })
 	p.write("millrace-agents/stages/own.cue", "package millrace\n\nstages: builder: writes_workspace: \"no\"\n") // does not compile
 	p.drop("tasks/b.md", "# B\n\nTask-ID: b\nTitle: B, edited\nAcceptance:\n- it is done\n")

@@ -176,7 +176,7 @@ func TestWhatIsDroppedIsPlanned(t *testing.T) {
 }
 
 // A task that cannot be built as it is goes to planning and comes back as two others; what waited for it waits for them.
-func TestAnEscalatedTaskIsReplaced(t *testing.T) {
+func TestFaultTheTaskThatRaisedAnIncidentStaysBlocked(t *testing.T) {
 	t.Parallel()
 	p := newPlanning(t, "mechanic")
 	p.drop("specs/root.yaml", "spec_id: root\ntitle: Root\ngoals: [g]\nacceptance: [x]\n")

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -269,7 +268,7 @@ func (o *World) Step() *workspace.Record {
 			return rec
 		}
 		for _, q := range asks {
-			o.asked[q] = o.answer(q)
+			o.asked[q] = o.W.Answer(o.ctx, q)
 		}
 	}
 	o.TB.Fatalf("the controllers never stop asking")
@@ -307,14 +306,6 @@ func encode(tb TB, v any) string {
 		tb.Fatalf("encode: %v", err)
 	}
 	return string(data)
-}
-
-func (o *World) answer(q workspace.Query) workspace.Answer {
-	data, err := os.ReadFile(o.Path(q.Arg))
-	if err != nil {
-		return workspace.Answer{}
-	}
-	return workspace.Answer{Data: data, Digest: schema.DigestOf(data)}
 }
 
 // Settle steps to the fixpoint and returns the reasons of what was committed.

@@ -38,24 +38,36 @@ func (s *stage) reading(p *page) {
 		return
 	}
 	p.head("What earlier stages left")
-	for i, m := range s.shown {
+	p.materials(s.shown)
+}
+
+// materials shows files, or names them where they are not shown.
+func (p *page) materials(all []*material) {
+	for i, m := range all {
 		if i > 0 {
 			p.line("")
 		}
 		where := "`" + path.Join(workspace.Folder, m.Path) + "`"
 		switch {
 		case m.Why != "":
-			p.line("%s of %s: %s, not shown: %s", m.Name, m.From, where, m.Why)
+			p.line("%s: %s, not shown: %s", m.title(), where, m.Why)
 			continue
 		case m.log:
 			p.line("The check %s failed after %s. The end of its log, %s:\n", m.Name, m.From, where)
 		case m.Shown < m.Size:
-			p.line("%s of %s, its first %d of %d bytes, %s:\n", m.Name, m.From, m.Shown, m.Size, where)
+			p.line("%s, its first %d of %d bytes, %s:\n", m.title(), m.Shown, m.Size, where)
 		default:
-			p.line("%s of %s, %s:\n", m.Name, m.From, where)
+			p.line("%s, %s:\n", m.title(), where)
 		}
 		p.quote(m.text)
 	}
+}
+
+func (m *material) title() string {
+	if m.From == "" {
+		return m.Name
+	}
+	return m.Name + " of " + m.From
 }
 
 // offering names the skills that are laid out, and what may be proposed.
@@ -115,7 +127,11 @@ func (s *stage) context(v *workspace.View, req *schema.Request, skills []string)
 	for _, path := range skills {
 		c.Skills = append(c.Skills, s.asset(path))
 	}
-	for _, m := range s.shown {
+	all := s.shown
+	if s.closing != nil {
+		all = slices.Concat(s.closing.contract, s.closing.before, s.shown)
+	}
+	for _, m := range all {
 		if m.Why == "" {
 			c.Shown = append(c.Shown, m)
 		} else {

@@ -58,7 +58,7 @@ func (c *chooser) runs() *reconcile.Proposal {
 		if it == nil || it.State != schema.StateActive || it.Run != r.ID || it.Cancel != nil || p == nil || p.Kind(r.Plane, r.Node) == nil {
 			continue // to be cancelled, or recovery's to repair
 		}
-		if c.waits(p, r.Plan, p.Node(r.Plane, r.Node).Runner) {
+		if r.Held == nil && c.waits(p, r.Plan, p.Node(r.Plane, r.Node).Runner) { // a held claim starts no agent
 			if r.State == schema.RunRunning {
 				return park(r)
 			}

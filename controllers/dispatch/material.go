@@ -30,6 +30,7 @@ type material struct {
 	needed bool // the stage kind says that it reads it
 	log    bool // the end matters, not the beginning
 	text   string
+	mend   []byte // what the journal once wrote there: the file is not that any more
 }
 
 // materials lists what the run has left so far: what the kind reads first, then the newest. An artifact
@@ -101,35 +102,60 @@ func artifactName(kind *schema.StageKind, file string) string {
 // read finds the item's document and the materials in what has been observed. missing is what has to
 // be asked for first; ok is false when the document is not what the journal says.
 func (s *stage) read(v *workspace.View) (missing []workspace.Query, ok bool) {
-	s.shown = materials(s.plan, s.run, s.item, s.plan.Kind(s.run.Plane, s.run.Node))
-	ask := func(path string) (workspace.Answer, bool) {
-		a, found := v.Asked[workspace.AskFile(path)]
-		if !found {
-			missing = append(missing, workspace.AskFile(path))
-		}
-		return a, found
-	}
-	if a, found := ask(s.item.Path); found {
+	r := &reader{View: v}
+	if a, found := r.ask(workspace.AskFile(s.item.Path)); found {
 		if a.Digest != s.item.Document {
 			return nil, false
 		}
 		s.document = a.Data
 	}
+	if s.run.Held != nil {
+		s.hold(r)
+		return r.missing, true
+	}
+	if s.item.Family == schema.FamilyTarget {
+		s.judge(r)
+	}
+	s.shown = materials(s.plan, s.run, s.item, s.plan.Kind(s.run.Plane, s.run.Node))
 	left := showAll
 	for _, m := range s.shown {
 		if left <= 0 && !m.needed {
 			m.Why = "the prompt is full"
 			continue
 		}
-		if a, found := ask(m.Path); found {
-			left -= m.take(a, left)
+		if a, found := r.ask(workspace.AskFile(m.Path)); found {
+			left -= m.take(a, min(showFile, max(left, showLog)))
 		}
 	}
-	return missing, true
+	return r.missing, true
 }
 
-// take shows as much of an answer as fits, and says why when it shows less than the whole.
-func (m *material) take(a workspace.Answer, left int) int {
+// A reader looks for files in what has been observed, and notes what nobody has looked at yet.
+type reader struct {
+	*workspace.View
+	missing []workspace.Query
+}
+
+func (r *reader) ask(q workspace.Query) (workspace.Answer, bool) {
+	a, found := r.Asked[q]
+	if !found {
+		r.missing = append(r.missing, q)
+	}
+	return a, found
+}
+
+// written reads a file that the runtime wrote, whatever lies there now: the journal has its bytes.
+func (r *reader) written(path string, is schema.Digest) (a workspace.Answer, changed, found bool) {
+	a, found = r.ask(workspace.AskFile(path))
+	if !found || a.Digest == is {
+		return a, false, found
+	}
+	a, found = r.ask(workspace.AskContent(is))
+	return a, true, found
+}
+
+// take shows as much of an answer as the limit allows, and says why when it shows less than the whole.
+func (m *material) take(a workspace.Answer, limit int) int {
 	switch {
 	case a.Err != "":
 		m.Why = a.Err
@@ -142,7 +168,7 @@ func (m *material) take(a workspace.Answer, left int) int {
 		return 0
 	}
 	m.Size = len(a.Data)
-	data, limit := a.Data, min(showFile, max(left, showLog))
+	data := a.Data
 	if m.log {
 		limit = showLog
 		if len(data) > limit {

@@ -48,7 +48,13 @@ func (s *stage) prompt(req *schema.Request, skills []string) []byte {
 	writing(p, req, folder)
 	p.head("Work item")
 	p.quote(string(s.document))
-	checking(p, req, folder)
+	if s.closing != nil {
+		s.closing.contracts(p)
+	}
+	s.checking(p, req, folder)
+	if s.closing != nil {
+		s.closing.evidence(p, folder)
+	}
 	s.history(p)
 	s.reading(p)
 	s.offering(p, req, folder, skills)
@@ -168,11 +174,17 @@ func content(a schema.Artifact) string {
 }
 
 // checking names the checks that Millrace runs, so that an agent knows what it is measured by.
-func checking(p *page, req *schema.Request, folder string) {
+func (s *stage) checking(p *page, req *schema.Request, folder string) {
 	if len(req.Checks) == 0 {
+		if s.closing != nil {
+			s.unproven(p)
+		}
 		return
 	}
 	p.head("Checks")
+	if s.closing != nil {
+		p.line("These are all checks of the lineage, each once, on one working tree.")
+	}
 	p.line("Millrace runs these itself and believes their exit codes, not what is said about them:\n")
 	for _, c := range req.Checks {
 		where := ""
@@ -182,7 +194,8 @@ func checking(p *page, req *schema.Request, folder string) {
 		p.line("- %s: `%s`%s", c.Name, c.Run, where)
 	}
 	if req.ChecksBefore {
-		p.line("\nThey have been run before you were started; their logs are `%s%s/before-*.log`, in this order.", folder, schema.ChecksFolder)
+		p.line("\nThey have been run before you were started. What came of them is in `%s%s`,", folder, schema.ChecksFile)
+		p.line("their logs are `%s%s/before-1.log` and so on, in this order.", folder, schema.ChecksFolder)
 	}
 	if len(req.ChecksAfter) > 0 {
 		p.line("\nThey are run after %s.", strings.Join(req.ChecksAfter, ", "))

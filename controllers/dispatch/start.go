@@ -22,6 +22,10 @@ type stage struct {
 
 	document []byte      // of the item, canonical
 	shown    []*material // what the prompt shows or names
+
+	closing *lineage          // of a closure target: what its judge is shown
+	held    []schema.File     // files of a held claim that are laid out
+	data    map[string][]byte // their bytes, by path
 }
 
 // start is the one mutation "stage started": the claim, the request and all that the agent will be
@@ -43,11 +47,10 @@ func (s *stage) start(v *workspace.View) *workspace.Mutation {
 	m.PutRun(r)
 	dir := workspace.RequestDir(r.ID, r.Request)
 	m.PutJSON(path.Join(dir, schema.RequestFile), req)
-	skills := s.skills()
-	m.PutFile(path.Join(dir, schema.PromptFile), "", s.prompt(req, skills))
-	m.PutJSON(path.Join(dir, schema.ContextFile), s.context(v, req, skills))
-	for _, file := range skills {
-		m.PutFile(path.Join(dir, file), "", []byte(s.plan.Assets[file]))
+	if r.Held != nil {
+		s.layOut(m, dir)
+	} else {
+		s.show(v, m, dir, req)
 	}
 	m.Why = fmt.Sprintf("start %s of %s", r.Node, r.Item)
 	m.Tell(workspace.Event{
@@ -57,7 +60,23 @@ func (s *stage) start(v *workspace.View) *workspace.Mutation {
 	return m
 }
 
+// show writes what the agent reads.
+func (s *stage) show(v *workspace.View, m *workspace.Mutation, dir string, req *schema.Request) {
+	if s.closing != nil {
+		s.closing.write(v, m, path.Join(dir, schema.EvidenceWindow))
+	}
+	skills := s.skills()
+	m.PutFile(path.Join(dir, schema.PromptFile), "", s.prompt(req, skills))
+	m.PutJSON(path.Join(dir, schema.ContextFile), s.context(v, req, skills))
+	for _, file := range skills {
+		m.PutFile(path.Join(dir, file), "", []byte(s.plan.Assets[file]))
+	}
+}
+
 func runsOn(req *schema.Request) string {
+	if req.Held != nil {
+		return "only the checks, for what request " + req.Held.Request + " claimed"
+	}
 	return strings.TrimSpace("on " + req.Runner.Name + " " + req.Model)
 }
 
@@ -69,7 +88,7 @@ func (s *stage) request(v *workspace.View) *schema.Request {
 		Plane: r.Plane, Node: r.Node, Stage: kind.ID, Item: r.Item, Generation: r.Generation, Plan: r.Plan,
 		Outcomes: outcomes(kind), Model: n.Model, Thinking: n.Thinking, Permission: n.Permission,
 		Timeout: n.Timeout, Stall: n.Stall, MaxTurns: n.MaxTurns, Artifacts: kind.Writes,
-		Checks: checks(v, s.plan, s.item), Tree: kind.WritesTree, Created: v.Now,
+		Checks: checks(v, s.plan, s.item), Tree: kind.WritesTree, Held: r.Held, Created: v.Now,
 	}
 	if runner := s.plan.Runners[n.Runner]; runner != nil {
 		req.Runner = *runner
@@ -77,7 +96,7 @@ func (s *stage) request(v *workspace.View) *schema.Request {
 	}
 	req.Runner.Name = n.Runner
 	if len(req.Checks) > 0 {
-		req.ChecksBefore = kind.Checks == "before"
+		req.ChecksBefore = kind.Checks == "before" || r.Held != nil
 		req.ChecksAfter = s.plan.ChecksAfter(r.Plane, r.Node)
 	}
 	return req
@@ -96,13 +115,16 @@ func outcomes(kind *schema.StageKind) []string {
 // defaultCheckTimeout is used when neither check, configuration nor plan says how long.
 const defaultCheckTimeout = schema.Duration(10 * time.Minute)
 
-// checks are the item's, each with the timeout that holds for it.
+// checks are the item's, or of a closure target those of its whole lineage, each with the timeout that holds for it.
 func checks(v *workspace.View, p *schema.Plan, it *schema.Item) []schema.Check {
 	timeout := cmp.Or(p.Checks.Timeout, defaultCheckTimeout)
 	if v.Config != nil && v.Config.Checks.Timeout > 0 {
 		timeout = v.Config.Checks.Timeout
 	}
 	all := slices.Clone(it.Checks)
+	if it.Family == schema.FamilyTarget {
+		all = v.LineageChecks(it.ID)
+	}
 	for i := range all {
 		all[i].Timeout = cmp.Or(all[i].Timeout, timeout)
 	}

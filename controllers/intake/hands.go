@@ -80,7 +80,7 @@ func (b *batch) unmovable(h workspace.Hand, it *schema.Item) string {
 	f := b.v.Family(it.Family)
 	switch {
 	case f != nil && !f.Dropped():
-		return "moved by hand; Millrace itself moves it: millrace closure retry or abandon " + it.ID
+		return "moved by hand, and only Millrace itself moves it"
 	case h.State == schema.StateActive:
 		return "moved to active by hand; only a run makes an item active"
 	case schema.Ended(it.State) && !schema.Ended(h.State):

@@ -186,7 +186,7 @@ func (t *table) equal(a Action, it *schema.Item) Action {
 func (t *table) edited(a Action, it *schema.Item) Action {
 	switch {
 	case t.v.Fixed(it):
-		return show(a, Outdated, "edited while its closure target is open: it is judged against what it was when that opened; edit it again, or declare what is new as another spec, when that has ended")
+		return show(a, Outdated, "edited while its closure target is open: it is judged against what it was when that opened, and nothing of the edit is applied; declare what is new as another spec")
 	case it.State == schema.StateActive:
 		d := it.Declared
 		if d.Pending == a.Declared.Digest && d.Path == a.Declared.Path && !returned(it) {

@@ -290,12 +290,23 @@ func TestBlueprintsOfAnIncident(t *testing.T) {
 	o := blueprintWorld(t, map[string]string{
 		"graphs/planning.blueprint.cue": strings.Replace(graph, `incident: "auditor", blueprint_draft: "con`, `incident: "manager_blueprint", blueprint_draft: "con`, 1),
 	})
-	o.Admit("kind: incident\nincident_id: inc\ntitle: I\nroot_spec_id: r\n")
+	o.Admit(controllertest.Task("broken", "root_spec_id: r") + "---\n" + controllertest.Task("later", "root_spec_id: r", "depends_on: [broken]"))
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m := &workspace.Mutation{By: "test", Why: "escalate"}
+		it := v.Items[schema.Key{Family: "task", ID: "broken"}].Clone()
+		it.Raised = "inc"
+		m.Block(v, it, schema.Blocked{Class: schema.ClassEscalate, Message: "plan again"})
+		return m
+	})
+	o.Admit("kind: incident\nincident_id: inc\ntitle: I\nroot_spec_id: r\nsource_task_id: broken\n")
 	o.Settle()
 	m := manifest("a").with(fields{"root_spec_id": nil, "source_kind": "incident", "source_id": "inc"})
 	passed(t, o.cut(m, drafts(draft(0, "a"))), o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
 	if it := o.Task("a"); it == nil || it.Lineage.IncidentID != "inc" || it.Lineage.RootSpecID != "r" {
 		t.Errorf("task is %+v", it)
+	}
+	if broken, later := o.Task("broken"), o.Task("later"); broken.State != schema.StateSuperseded || !slices.Equal(later.DependsOn, []string{"a"}) {
+		t.Errorf("broken is %+v, later is %+v", broken, later)
 	}
 	if it := o.item("incident", "inc"); it.State != schema.StateDone {
 		t.Errorf("incident is %+v", it)
@@ -416,5 +427,24 @@ func TestCritiquesAreRefused(t *testing.T) {
 				t.Error("something was kept")
 			}
 		})
+	}
+}
+
+// The shipped graph, as it is: the planner decides that the spec is cut.
+func TestBlueprintsOfAPlannedSpec(t *testing.T) {
+	o := blueprintWorld(t, map[string]string{"graphs/planning.blueprint.cue": string(assets.Files()["graphs/planning.blueprint.cue"])})
+	o.spec()
+	disposition := head("planner_disposition").with(fields{
+		"source_work_item_family_id": "spec", "source_work_item_id": "s", "disposition": "active_source_ready_for_manager"})
+	passed(t, o.says("planner", "PLANNER_COMPLETE", map[string]string{"planner_disposition.json": disposition.json(), "planner_summary.md": "Two parts.\n"}))
+	if p := o.prompt(); !strings.Contains(p, "Two parts.") {
+		t.Errorf("the manager is not shown the plan:\n%s", p)
+	}
+	// The manager's repair may begin with the planner.
+	passed(t, o.says("manager_blueprint", "BLOCKED", nil), o.repair(decided("rerun_manager", fields{"next_resume_stage": "planner"}), nil),
+		o.says("planner", "PLANNER_COMPLETE", map[string]string{"planner_disposition.json": disposition.json(), "planner_summary.md": "Two parts.\n"}),
+		o.cut(manifest("a"), drafts(draft(0, "a"))), o.pack(packet("a", 0)), o.approve(evaluation("a", 0, "approved"), task("a", nil)))
+	if it := o.Task("a"); it == nil || it.Lineage.SpecID != "s" {
+		t.Errorf("task is %+v", it)
 	}
 }

@@ -41,6 +41,9 @@ var effects = map[string]effect{
 	schema.EffectCritique:    {decide: (*harvest).critique, apply: (*harvest).further, wanted: true},
 	schema.EffectPromote:     {decide: (*harvest).promote, apply: (*harvest).promoted, wanted: true},
 	schema.EffectRepair:      {decide: (*harvest).repair, apply: (*harvest).repaired},
+	schema.EffectProve:       {decide: (*harvest).prove},
+	schema.EffectClose:       {decide: (*harvest).closable, apply: (*harvest).close, wanted: true},
+	schema.EffectRemediate:   {decide: (*harvest).remediable, apply: (*harvest).remediate},
 }
 
 // foresee lets effects decide. The first key counts, and the first refusal.

@@ -17,8 +17,11 @@ const (
 	waitInAll   = 6 * time.Hour // of one run for one runner; then it takes the BLOCKED route
 )
 
-// again reports whether a lost request may be followed by another one for the same node.
-func (h *harvest) again() bool { return h.kind.RetrySafe() && h.run.Restarts < maxRestarts }
+// again reports whether a lost request may be followed by another one for the same node. One that started no agent
+// always may.
+func (h *harvest) again() bool {
+	return (h.kind.RetrySafe() || h.run.Held != nil) && h.run.Restarts < maxRestarts
+}
 
 // restart starts the same node anew: nothing was decided, so no budget is spent.
 func (h *harvest) restart(v schema.Verdict) {

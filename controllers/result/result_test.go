@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"millrace/controllers/controllertest"
@@ -298,3 +299,36 @@ graphs: loose: {
 
 modes: test: {graphs: execution: "loose", runner: "fake", runners: fake: {adapter: "command", run: ["true"]}}
 `
+
+// What the plan says of a failure goes before the BLOCKED route, and what blocks the item is still the first failure.
+func TestTheGraphMayRouteAFailureElsewhere(t *testing.T) {
+	o := world(t, map[string]string{"modes/test.cue": strings.Replace(looseGraph, `plane: "execution"`,
+		"plane: \"execution\"\n\tfailures: {runner_timeout: \"FIX_NEEDED\", missing_outcome: \"FIX_NEEDED\"}", 1)})
+	o.Admit(controllertest.Task("a"))
+	o.Play("BUILDER_COMPLETE", schema.FailTimeout)
+	r := o.Run()
+	if s := r.Steps[1]; r.Node != "builder" || s.Outcome != "FIX_NEEDED" || s.Failure != schema.FailTimeout || s.Counter != "again" {
+		t.Fatalf("run is %+v", r)
+	}
+	o.Play("BUILDER_COMPLETE", schema.FailExit)
+	o.Want("a", schema.StateBlocked, schema.FailTimeout)
+}
+
+func TestAnOperatorGivesBudgetsBack(t *testing.T) {
+	for fresh, left := range map[bool]int{true: 0, false: 2} {
+		o := world(t, nil)
+		o.Admit(controllertest.Task("a"))
+		o.Play("BLOCKED", "BLOCKED", "BLOCKED")
+		o.Do(func(v *workspace.View) *workspace.Mutation {
+			m := &workspace.Mutation{By: "test"}
+			it := v.Items[schema.Key{Family: "task", ID: "a"}].Clone()
+			it.Counters = map[string]int{"troubleshoot_attempt_count": 2}
+			m.Requeue(v, it, schema.Note{By: "test", What: "retried"}, fresh)
+			return m
+		})
+		o.Settle()
+		if it := o.Want("a", schema.StateActive, ""); it.Counters["troubleshoot_attempt_count"] != left {
+			t.Errorf("fresh %t: item is %+v", fresh, it)
+		}
+	}
+}

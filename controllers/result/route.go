@@ -21,6 +21,10 @@ func (h *harvest) route(v schema.Verdict) {
 	}
 	v.Outcome, v.Class = d.Outcome, d.Class
 	h.fail(v)
+	if h.recheck != "" && v.Failure == "" {
+		h.checkAgain(v)
+		return
+	}
 	h.effects, h.step.Counter = d.Effects, d.Counter
 	if d.Counter != "" {
 		if h.item.Counters == nil {
@@ -35,7 +39,7 @@ func (h *harvest) route(v schema.Verdict) {
 	}
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
-		h.run.Node, h.run.Restarts = d.Node, 0
+		h.run.Node, h.run.Restarts, h.run.Held = d.Node, 0, nil
 		h.stay(schema.RunRunning)
 		return
 	}
@@ -72,7 +76,7 @@ func (h *harvest) decision(v schema.Verdict) (schema.Verdict, schema.Decision, e
 // divert routes a failure; what a failed stage proposed is neither admitted nor kept.
 func (h *harvest) divert(v schema.Verdict) (schema.Verdict, schema.Decision, error) {
 	h.withdraw(v.Failure)
-	h.kept, h.blueprint, h.resume, h.why = nil, nil, "", nil
+	h.kept, h.blueprint, h.resume, h.why, h.closing = nil, nil, "", nil, closing{}
 	v = h.failureVerdict(v)
 	d, err := h.plan.Route(h.run, h.item.Counters, v)
 	return v, d, err
@@ -160,7 +164,7 @@ const sameThrice = 3
 // working tree as it was last known. BLOCKED is left to the graph's budgets, which lead to help; and
 // without a known tree nothing is claimed about it.
 func (h *harvest) stuck(d schema.Decision) bool {
-	if d.Outcome == schema.OutcomeBlocked {
+	if d.Outcome == schema.OutcomeBlocked || h.run.Held != nil { // a held claim comes to the same on purpose
 		return false
 	}
 	now := h.step

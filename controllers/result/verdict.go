@@ -52,7 +52,7 @@ func (h *harvest) failed(class, message string) schema.Verdict {
 
 // claimed holds what the agent said against what its stage kind allows.
 func (h *harvest) claimed() schema.Verdict {
-	claim := h.c.Claim
+	claim := h.claim()
 	if claim == nil {
 		return h.failed(schema.FailMissingOutcome, firstOf(h.c.Detail, "the agent named no outcome"))
 	}
@@ -71,6 +71,9 @@ func (h *harvest) claimed() schema.Verdict {
 			why = fmt.Sprintf("%s needs %s: %s", claim.Outcome, file, h.c.Detail)
 		}
 		return h.failed(h.broken(claim.Outcome, file, schema.FailMissingArtifact), why)
+	}
+	if file := h.tampered(); file != "" {
+		return h.failed(schema.FailInvalidArtifact, file+" is not what the judge wrote: it was changed while the checks ran")
 	}
 	for _, d := range h.seen.Invalid {
 		if d.Severity != schema.Warning {

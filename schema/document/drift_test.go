@@ -32,6 +32,7 @@ var goTypes = map[string]any{
 	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
 	"#Blueprint": schema.Blueprint{}, "#GitHead": schema.GitHead{}, "#RootFault": schema.RootFault{}, "#Hold": schema.Hold{},
+	"#Held": schema.Held{}, "#Evidence": schema.Evidence{}, "#EvidenceItem": schema.EvidenceItem{}, "#EvidenceResult": schema.EvidenceResult{},
 }
 
 // goless are definitions that only agents write and Go reads in its own way.

@@ -48,6 +48,9 @@ func Salvage(dir string) (*schema.Completion, error) {
 		c.Failure, c.Detail = endingClass[exit], "the agent was being ended when its supervisor was lost"
 		return c, nil
 	}
+	if r.Held != nil {
+		return c, nil // no agent was started, so nothing here is the word of one
+	}
 	c.Claim, err = lastWords(dir, r)
 	if err != nil {
 		return nil, err

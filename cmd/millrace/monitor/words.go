@@ -46,6 +46,10 @@ var said = map[string]string{
 	workspace.EvAccepted:      "change accepted",
 	workspace.EvForeign:       "kept a stranger's file",
 	workspace.EvDeclined:      "outbox document declined",
+	workspace.EvOpened:        "closure target open",
+	workspace.EvReady:         "ready to be judged",
+	workspace.EvReturned:      "not ready to be judged any more",
+	workspace.EvFault:         "cannot be judged",
 }
 
 // Untold is the type of the event that stands for a record without one.

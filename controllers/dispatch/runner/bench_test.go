@@ -84,7 +84,7 @@ func BenchmarkTreeDigest(b *testing.B) {
 			b.Fatal(err)
 		}
 		for range 2 {
-			if digest, err := s.tree.digest(b.Context()); err != nil || digest == "" {
+			if digest, err := s.tree.Digest(b.Context()); err != nil || digest == "" {
 				b.Fatal(digest, err)
 			}
 		}

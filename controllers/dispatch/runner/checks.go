@@ -15,31 +15,35 @@ import (
 	"millrace/workspace/reqdir"
 )
 
-const (
-	checksFolder     = "checks"
-	checksBeforeFile = "checks_before.json" // for the agent: what the checks said before it
-	checkTimeout     = 10 * time.Minute     // where neither check nor configuration says
-)
+const checkTimeout = 10 * time.Minute // where neither check nor configuration says
 
-// checks runs the item's checks one after the other and records what each said, on which tree. It
-// stops at the end of ctx; a check that was not run has no record.
+// checks runs the item's checks one after the other and records what each said, on which tree, and whether it
+// left that tree as it was. It stops at the end of ctx; a check that was not run has no record.
 func (s *supervisor) checks(ctx context.Context, when string) ([]schema.CheckRecord, error) {
-	if err := os.MkdirAll(filepath.Join(s.dir, checksFolder), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.dir, schema.ChecksFolder), 0o755); err != nil {
 		return nil, fmt.Errorf("run checks: %w", err)
 	}
 	var records []schema.CheckRecord
+	digest, treeErr := s.tree.Digest(ctx)
 	for i, check := range s.request.Checks {
 		if ctx.Err() != nil {
 			break
 		}
-		record := schema.CheckRecord{Name: check.Name, Run: check.Run, ExitCode: -1}
-		digest, treeErr := s.tree.digest(ctx)
-		record.Tree = digest
-		if err := s.check(ctx, check, fmt.Sprintf("%s/%s-%d.log", checksFolder, when, i+1), &record); err != nil {
+		record := schema.CheckRecord{Name: check.Name, Run: check.Run, ExitCode: -1, Tree: digest}
+		if err := s.check(ctx, check, fmt.Sprintf("%s/%s-%d.log", schema.ChecksFolder, when, i+1), &record); err != nil {
 			record.Passed, record.Detail = false, err.Error()
 		}
-		if treeErr != nil {
-			record.Detail = strings.TrimPrefix(record.Detail+"; "+treeErr.Error(), "; ")
+		remark := func(text string) { record.Detail = strings.TrimPrefix(record.Detail+"; "+text, "; ") }
+		known := treeErr == nil
+		if !known {
+			remark(treeErr.Error())
+		}
+		if ctx.Err() == nil {
+			digest, treeErr = s.tree.Digest(ctx)
+		}
+		if known && treeErr == nil && digest != record.Tree {
+			record.TreeAfter = digest
+			remark("it changed the working tree")
 		}
 		records = append(records, record)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"millrace/schema"
 	"millrace/workspace/reqdir"
+	"millrace/workspace/worktree"
 )
 
 // A supervisor runs one request, phase by phase: tree digest and checks, agent, tree digest and
@@ -22,7 +23,7 @@ type supervisor struct {
 	job
 	home  string // millrace-agents
 	group *group
-	tree  *tree
+	tree  *worktree.Tree
 	at    func(phase string)
 }
 
@@ -33,24 +34,29 @@ func newSupervisor(dir string, request *schema.Request, grace time.Duration, at 
 		return nil, err
 	}
 	s := &supervisor{job: job{request: request, dir: dir, project: filepath.Dir(home)}, home: home, group: g, at: at}
-	s.tree = &tree{project: s.project, leaveOut: filepath.Base(home), run: s.capture}
+	s.tree = worktree.New(s.project, filepath.Base(home), s.capture)
 	return s, nil
 }
 
 func (s *supervisor) close() {
-	s.tree.close()
+	s.tree.Close()
 	s.group.close()
 }
 
 func (s *supervisor) run(ctx context.Context) *schema.Completion {
 	c := &schema.Completion{SchemaVersion: schema.Version, Request: s.request.ID, Run: s.request.Run}
 	s.before(ctx, c)
-	if ctx.Err() == nil {
-		s.agent(ctx, c)
-		s.after(ctx, c)
-	} else {
+	switch held := s.request.Held; {
+	case ctx.Err() != nil:
 		c.Exit, c.Failure = schema.ExitCancelled, schema.FailCancelled
 		reqdir.Note(c, "cancelled before the agent was started")
+	case held != nil: // what its checks say now was all that was asked
+		s.at("held")
+		c.Exit, c.Claim = schema.ExitCompleted, &held.Claim
+		reqdir.Note(c, "no agent was started: the outcome is that of request "+held.Request)
+	default:
+		s.agent(ctx, c)
+		s.after(ctx, c)
 	}
 	s.at("ended")
 	note(c, s.sweep())
@@ -70,7 +76,7 @@ func note(c *schema.Completion, err error) {
 func (s *supervisor) before(ctx context.Context, c *schema.Completion) {
 	note(c, os.MkdirAll(filepath.Join(s.dir, schema.OutboxFolder), 0o755))
 	if s.request.Tree {
-		digest, err := s.tree.digest(ctx)
+		digest, err := s.tree.Digest(ctx)
 		c.TreeBefore = digest
 		note(c, err)
 	}
@@ -78,7 +84,7 @@ func (s *supervisor) before(ctx context.Context, c *schema.Completion) {
 		records, err := s.checks(ctx, "before")
 		c.ChecksBefore = records
 		note(c, err)
-		note(c, writeJSON(filepath.Join(s.dir, checksBeforeFile), records))
+		note(c, writeJSON(filepath.Join(s.dir, schema.ChecksFile), records))
 	}
 }
 
@@ -88,7 +94,7 @@ func (s *supervisor) after(ctx context.Context, c *schema.Completion) {
 		return
 	}
 	if s.request.Tree && !c.Started.IsZero() {
-		digest, err := s.tree.digest(ctx)
+		digest, err := s.tree.Digest(ctx)
 		c.TreeAfter = digest
 		note(c, err)
 	}

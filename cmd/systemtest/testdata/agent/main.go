@@ -10,7 +10,8 @@
 // What lies in agent/files/<item>/<stage>/ is copied into the request folder at every visit, what lies in
 // agent/files/<item>/<stage>@<n>/ at the n-th: artifacts, outbox/, terminal_result.json; a link is made anew as it is.
 // A file "say" there is the final message instead of the marker. In text, {item}, {request} and {root} stand for the
-// ids of work item, request and root spec. An artifact with a definition that nobody scripts says that all is well.
+// ids of work item, request and root spec. What nobody scripts says that all is well:
+// artifacts with a definition, and the one task that a manager proposes.
 package main
 
 import (
@@ -99,6 +100,11 @@ func work() error {
 			}
 		}
 	}
+	if outcome == "MANAGER_COMPLETE" {
+		if err := propose(dir, &req); err != nil {
+			return err
+		}
+	}
 	scripts := filepath.Join(project, "agent", "files", req.Item.ID, req.Stage)
 	for _, from := range []string{scripts, fmt.Sprintf("%s@%d", scripts, visit+1)} {
 		if err := lay(from, dir, &req); err != nil {
@@ -115,6 +121,19 @@ func work() error {
 	}
 	fmt.Println("### " + outcome)
 	return nil
+}
+
+// propose cuts one task, unless what is to be proposed is scripted.
+func propose(dir string, req *schema.Request) error {
+	scripted, err := filepath.Glob(filepath.Join(dir, "..", "..", "..", "..", "agent", "files", req.Item.ID, "manager*", schema.OutboxFolder))
+	if err != nil || len(scripted) > 0 {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, schema.OutboxFolder), 0o755); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("kind: task\ntask_id: %s-task\ntitle: All of %s\nacceptance: [it is done]\n", req.Item.ID, req.Item.ID)
+	return os.WriteFile(filepath.Join(dir, schema.OutboxFolder, "task.yaml"), []byte(text), 0o644)
 }
 
 // lay copies scripted files into the request folder; none when there is no such folder.

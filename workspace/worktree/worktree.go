@@ -1,4 +1,7 @@
-package runner
+// Package worktree owns the digest of the project's working tree: what tells whether the files that a check
+// or a judgement was about are still the same. Supervisor and observers share it, so it links neither CUE nor
+// the journal.
+package worktree
 
 import (
 	"bytes"
@@ -8,17 +11,21 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
 
-// A tree digests the project's working tree as git would commit it, ignored files and the workspace
+// A Run starts a program in the project and returns what it printed; an error holds what it complained of.
+type Run func(ctx context.Context, env []string, argv ...string) (string, error)
+
+// A Tree digests the project's working tree as git would commit it, ignored files and the workspace
 // folder left out. It works on a copy of the index and writes objects to a folder of its own, so
 // that the user's repository is only read.
-type tree struct {
+type Tree struct {
 	project  string
 	leaveOut string // the workspace folder's name
-	run      func(ctx context.Context, env []string, argv ...string) (string, error)
+	run      Run
 
 	temp   string // made at the first digest, kept for the next: git then only looks at what changed
 	none   bool   // no repository, or no git
@@ -26,11 +33,16 @@ type tree struct {
 	prefix string // of the project inside its repository
 }
 
-// digest returns git's tree hash, "" where there is no repository.
-func (t *tree) digest(ctx context.Context) (string, error) {
+// New prepares to digest; leaveOut is the name of the workspace folder in the project.
+func New(project, leaveOut string, run Run) *Tree {
+	return &Tree{project: project, leaveOut: leaveOut, run: run}
+}
+
+// Digest returns git's tree hash, "" where there is no repository.
+func (t *Tree) Digest(ctx context.Context) (string, error) {
 	if t.temp == "" && !t.none {
 		if err := t.open(ctx); err != nil {
-			t.close()
+			t.Close()
 			return "", fmt.Errorf("digest working tree: %w", err)
 		}
 	}
@@ -51,9 +63,9 @@ func (t *tree) digest(ctx context.Context) (string, error) {
 	return strings.TrimSpace(hash), nil
 }
 
-func (t *tree) open(ctx context.Context) error {
+func (t *Tree) open(ctx context.Context) error {
 	t.env = gitEnvironment()
-	if _, err := find("git", t.project, t.env); err != nil {
+	if _, err := exec.LookPath("git"); err != nil {
 		t.none = true
 		return nil
 	}
@@ -89,7 +101,7 @@ type repository struct{ index, objects, prefix string }
 
 // locate finds the project's repository. The common one, a plain .git in the project itself, is known
 // by what git knows it by; git is asked about any other.
-func (t *tree) locate(ctx context.Context) (repository, error) {
+func (t *Tree) locate(ctx context.Context) (repository, error) {
 	dir := filepath.Join(t.project, ".git")
 	if plain(dir) {
 		return repository{filepath.Join(dir, "index"), filepath.Join(dir, "objects"), ""}, nil
@@ -130,7 +142,8 @@ func mayHold(index []byte, folder string) bool {
 	return abbreviated || bytes.Contains(index, []byte(folder))
 }
 
-func (t *tree) close() {
+// Close removes what the digests needed.
+func (t *Tree) Close() {
 	if t.temp != "" {
 		_ = os.RemoveAll(t.temp) // in the system's folder for such files
 		t.temp = ""
@@ -138,7 +151,7 @@ func (t *tree) close() {
 }
 
 // git runs with what could write to the repository, or run for long, switched off.
-func (t *tree) git(ctx context.Context, args ...string) (string, error) {
+func (t *Tree) git(ctx context.Context, args ...string) (string, error) {
 	settings := []string{"git", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.splitIndex=false",
 		"-c", "core.hooksPath=/dev/null", "-c", "core.fsync=none", "-c", "core.compression=0", "-c", "core.safecrlf=false",
 		"-c", "gc.auto=0", "-c", "advice.addEmbeddedRepo=false"}

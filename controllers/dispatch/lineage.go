@@ -1,0 +1,226 @@
+package dispatch
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// What the judge of a lineage is shown, at most. The rest is named with the file that has it.
+const (
+	showContract = 64 << 10  // bytes of one file of the contract
+	showEvidence = 24 << 10  // bytes of the evidence, as the prompt tells it
+	readTraces   = 500       // runs, of the items that ended last
+	readResults  = 512 << 10 // bytes of their traces in all
+	showMessage  = 500       // bytes of one result's message
+)
+
+// A lineage is what the judge of a closure target is shown: the contract, the verdict before, and what came of all
+// work.
+type lineage struct {
+	plan     *schema.Plan
+	target   *schema.Item
+	contract []*material
+	before   []*material // what was kept of the latest verdict
+	window   schema.Evidence
+}
+
+// judge gathers the lineage of the stage's item.
+func (s *stage) judge(r *reader) {
+	it := s.item
+	c := it.Closure
+	if c == nil {
+		c = &schema.Closure{}
+	}
+	l := &lineage{plan: s.plan, target: it, window: schema.Evidence{
+		SchemaVersion: schema.Version, Target: it.ID, RootSpecID: cmp.Or(it.Lineage.RootSpecID, it.ID), Generation: it.Generation,
+		Seq: r.Seq + 1, Judged: c.Judged, Contract: c.Contract, Checks: checks(r.View, s.plan, it), Items: []schema.EvidenceItem{},
+	}}
+	for _, f := range c.Contract {
+		m := &material{Name: "contract", Path: f.Path, Digest: f.Digest}
+		if a, changed, found := r.written(f.Path, f.Digest); found {
+			m.take(a, showContract)
+			if changed && m.Why == "" {
+				m.mend = a.Data
+			}
+		}
+		l.contract = append(l.contract, m)
+	}
+	for _, file := range c.Kept {
+		m := &material{Name: "earlier " + path.Base(path.Dir(file)), Path: file}
+		if a, found := r.ask(workspace.AskFile(file)); found {
+			m.take(a, showFile)
+		}
+		l.before = append(l.before, m)
+	}
+	l.gather(r)
+	s.closing = l
+}
+
+// gather lists every item of the lineage, what ended last first, and what the runs of the newest came to.
+func (l *lineage) gather(r *reader) {
+	items := slices.SortedFunc(r.Lineage(l.window.RootSpecID), func(a, b *schema.Item) int {
+		return cmp.Or(cmp.Compare(b.EndedSeq, a.EndedSeq), workspace.CompareKeys(a.Key(), b.Key()))
+	})
+	traces, left := 0, readResults
+	for _, it := range items {
+		e := schema.EvidenceItem{
+			Item: it.Key(), Title: it.Title, State: it.State, Path: it.Path, Generation: it.Generation, Run: it.Run,
+			EndedSeq: it.EndedSeq, Newer: it.EndedSeq > l.window.Judged,
+		}
+		if it.Run != "" {
+			e.Trace = workspace.TraceFile(it.Run)
+			if traces++; traces > readTraces || left <= 0 {
+				e.Withheld = "the window is full"
+			} else if a, found := r.ask(workspace.AskFile(e.Trace)); found {
+				left -= len(a.Data)
+				e.End, e.Results, e.Withheld = results(a)
+			}
+		}
+		l.window.Items = append(l.window.Items, e)
+	}
+}
+
+// results reads the trace of a run; withheld says why it cannot.
+func results(a workspace.Answer) (end string, all []schema.EvidenceResult, withheld string) {
+	var t workspace.Trace
+	switch err := json.Unmarshal(a.Data, &t); {
+	case a.Err != "":
+		return "", nil, a.Err
+	case a.Digest == "":
+		return "", nil, "the file is gone"
+	case err != nil:
+		return "", nil, err.Error()
+	}
+	for _, n := range t.Nodes {
+		if n.Outcome == "" && n.Failure == "" {
+			continue
+		}
+		all = append(all, schema.EvidenceResult{
+			Request: n.Request, Node: n.Node, Stage: n.Stage, Outcome: n.Outcome, Failure: n.Failure,
+			Message: brief(n.Message), Artifacts: n.Artifacts,
+		})
+	}
+	return t.End, all, ""
+}
+
+// brief cuts a text and says so.
+func brief(text string) string {
+	if len(text) <= showMessage {
+		return text
+	}
+	return strings.ToValidUTF8(text[:showMessage], "") + " … (the trace has the rest)"
+}
+
+// write puts the window into the request folder, and a contract that somebody changed back to what it was.
+func (l *lineage) write(v *workspace.View, m *workspace.Mutation, file string) {
+	m.PutJSON(file, l.window)
+	for _, c := range l.contract {
+		if c.mend != nil {
+			m.PutFile(c.Path, workspace.Projection, c.mend)
+		}
+	}
+}
+
+// contracts shows what is judged against, where the judgement is kept, and the one before.
+func (l *lineage) contracts(p *page) {
+	p.head("The contract")
+	p.line("Root spec and idea as they were when this target opened. Judge against these, whatever is written elsewhere.\n")
+	p.materials(l.contract)
+	c := l.target.Closure
+	if c == nil {
+		return
+	}
+	rubric, verdict, report := workspace.VerdictPaths(l.target.ID, l.target.Generation, c.Verdicts+1)
+	p.head("Where the judgement is kept")
+	p.line("You write into your request folder. From there Millrace keeps rubric, verdict and report, below `%s/`, as", workspace.Folder)
+	p.line("`%s`, `%s`, `%s`.", rubric, verdict, report)
+	if c.Verdicts == 0 {
+		return
+	}
+	p.head("The judgement before")
+	p.line("Verdict %d of this generation: %s, in journal record %d. What was still to do:\n", c.Verdicts, c.Verdict, c.Judged)
+	for _, gap := range c.Gaps {
+		p.line("- %s", strings.Join(strings.Fields(gap), " "))
+	}
+	p.line("")
+	p.materials(l.before)
+}
+
+// unproven says what it means that nothing of the lineage can be run.
+func (s *stage) unproven(p *page) {
+	p.head("Checks")
+	p.line("No work of this lineage has a check that Millrace could run.")
+	if s.plan.Closure.RequireChecks {
+		p.line("Without one this target does not close (closure.require_checks): say which checks would show that the contract holds.")
+	} else {
+		p.line("What you see yourself is all the evidence there is; when you let the target close, it closes as unproven.")
+	}
+}
+
+// evidence tells the window in a form to be read.
+func (l *lineage) evidence(p *page, folder string) {
+	p.head("What came of the work")
+	p.line("Every item of the lineage, what ended last first. `%s%s` says the same for programs, with digests;", folder, schema.EvidenceWindow)
+	p.line("%q means: ended since the judgement before, by the journal's records.\n", "new")
+	left := showEvidence
+	for i, e := range l.window.Items {
+		text := telling(e)
+		if left -= len(text); left < 0 {
+			p.line("- … and %d more, which are listed in `%s%s`.", len(l.window.Items)-i, folder, schema.EvidenceWindow)
+			return
+		}
+		p.WriteString(text)
+	}
+	if len(l.window.Items) == 0 {
+		p.line("There is none.")
+	}
+}
+
+// telling is one item with its results.
+func telling(e schema.EvidenceItem) string {
+	p := new(page)
+	text := fmt.Sprintf("- %s %s%s: %s", e.Item.Family, e.Item.ID, quotedTitle(e.Title), e.State)
+	if e.EndedSeq > 0 {
+		text += fmt.Sprintf(", record %d", e.EndedSeq)
+	}
+	if e.Newer {
+		text += ", new"
+	}
+	if e.End != "" {
+		text += ", ended at " + e.End
+	}
+	p.line("%s; `%s`", text, path.Join(workspace.Folder, e.Path))
+	if e.Withheld != "" {
+		p.line("  - its results are not listed: %s; see `%s`", e.Withheld, path.Join(workspace.Folder, e.Trace))
+	}
+	for _, r := range e.Results {
+		line := "  - " + r.Node + ": " + r.Outcome
+		if r.Failure != "" {
+			line += " (" + r.Failure + ")"
+		}
+		p.line("%s%s%s", line, colon(r.Message), left(e.Run, r))
+	}
+	return p.String()
+}
+
+// left names the files that a stage left.
+func left(run string, r schema.EvidenceResult) string {
+	if len(r.Artifacts) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(sortedKeys(r.Artifacts), ", ") + " in `" + path.Join(workspace.Folder, workspace.RequestDir(run, r.Request)) + "/`"
+}
+
+func quotedTitle(title string) string {
+	if title == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", title)
+}
