@@ -245,7 +245,10 @@ func (h *harvest) admit() {
 	for _, a := range h.admitted {
 		draft.Put(a.item)
 		h.m.PutFile(a.item.Path, "", a.data)
-		h.m.Tell(workspace.Event{Type: workspace.EvAdmitted, Item: a.item.Key(), To: a.item.State, Path: a.item.Path})
+		h.m.Tell(workspace.Event{
+			Type: workspace.EvAdmitted, Item: a.item.Key(), Plane: h.Family(a.item.Family).Plane, To: a.item.State, Path: a.item.Path,
+			Message: "proposed by " + h.kind.ID + " of " + h.item.ID,
+		})
 		h.step.Spawned = append(h.step.Spawned, a.item.Key())
 	}
 	h.supersede(draft)

@@ -43,8 +43,10 @@ func (a *agent) judge(ctx context.Context) (string, error) {
 		}
 	}
 	for i := range v.Criteria {
-		if !a.settle(&v.Criteria[i], passed) {
-			c := v.Criteria[i]
+		holds := a.settle(&v.Criteria[i], passed)
+		c := v.Criteria[i]
+		a.say("- %s %s: %s", c.ID, c.Result, c.Text)
+		if !holds {
 			v.Gaps = append(v.Gaps, schema.Gap{ID: fmt.Sprintf("g%d", len(v.Gaps)+1), Title: "Not so: " + c.Text, Evidence: c.Evidence})
 		}
 	}

@@ -67,7 +67,8 @@ func Words(e workspace.Event) string {
 	switch e.Type {
 	case workspace.EvPlan, Untold:
 		return term.OneLine(e.Message)
-	case workspace.EvAdmitted, workspace.EvReplaced, workspace.EvPending, workspace.EvRelocated, workspace.EvPruneSeen, workspace.EvCancelWanted:
+	case workspace.EvAdmitted, workspace.EvReplaced, workspace.EvPending, workspace.EvRelocated, workspace.EvPruneSeen, workspace.EvCancelWanted,
+		workspace.EvOpened, workspace.EvReady, workspace.EvReturned, workspace.EvFault:
 		if e.Message != "" {
 			e.Path = "" // where the document lies follows from its state
 		}
@@ -78,7 +79,7 @@ func Words(e workspace.Event) string {
 	case workspace.EvRunEnded:
 		what += " at " + e.To
 	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
-		if e.Class != "" && e.Class != schema.ClassBlocked {
+		if e.Class != "" && e.Class != schema.ClassBlocked && e.Class != schema.ClassEscalate { // a failure, and no outcome's class
 			what += ": " + e.Class
 		}
 	}
