@@ -101,7 +101,7 @@ func (b *breaker) forget() {
 }
 
 // touch counts what hints and timers brought: keys whose declarations and items may disagree, people's
-// hands, runs, blocked items, and changed inputs of the plan. It is looked at only when many commits have been made.
+// hands, runs, blocked items, changed inputs of the plan, and skill changes that waited. It is looked at only when many commits have been made.
 func (b *breaker) touch(v *workspace.View) {
 	if v.Intake != nil {
 		for _, k := range v.Intake.Unreconciled {
@@ -119,6 +119,9 @@ func (b *breaker) touch(v *workspace.View) {
 	}
 	for _, p := range v.Compiled.Changed {
 		b.touched[p] = true
+	}
+	for _, k := range v.Learned() { // the end of foreground work frees all of them at once
+		b.touched["skill of "+k.String()] = true
 	}
 }
 

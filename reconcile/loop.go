@@ -67,7 +67,7 @@ type Report struct {
 
 // starters are the controllers that begin new work. They are not asked while a tick ends what it
 // began, nor once a stop is wanted: that is how "start nothing more" stays out of their logic.
-var starters = map[string]bool{"dispatch": true, "learning": true}
+var starters = map[string]bool{"dispatch": true}
 
 type loop struct {
 	Options

@@ -10,9 +10,11 @@ func (it *Item) Clone() *Item {
 	c := *it
 	c.DependsOn = slices.Clone(it.DependsOn)
 	c.Blocks = slices.Clone(it.Blocks)
+	c.Fills = slices.Clone(it.Fills)
 	c.Checks = slices.Clone(it.Checks)
 	c.Counters = maps.Clone(it.Counters)
 	c.Notes = slices.Clone(it.Notes)
+	c.Approvals = maps.Clone(it.Approvals)
 	c.Declared = clone(it.Declared)
 	c.Last = clone(it.Last)
 	c.Blocked = clone(it.Blocked)
@@ -36,10 +38,18 @@ func (it *Item) Note(n Note) {
 	}
 }
 
+// Afresh gives an item its budgets back, and lets be asked again what was denied: an operator vouches for it. What was
+// approved stays so.
+func (it *Item) Afresh() {
+	it.Counters, it.Requeues, it.Remedied = nil, 0, ""
+	maps.DeleteFunc(it.Approvals, func(_ string, r Ruling) bool { return r.Decision != DecisionApprove })
+}
+
 // Clone copies a run. Steps are appended to, never changed, so their contents are shared.
 func (r *Run) Clone() *Run {
 	c := *r
 	c.Steps = slices.Clone(r.Steps)
+	c.Approval = clone(r.Approval)
 	return &c
 }
 
@@ -53,6 +63,7 @@ func (c *Control) Clone() *Control {
 	n.Accepted = maps.Clone(c.Accepted)
 	n.Held = maps.Clone(c.Held)
 	n.RootFault = clone(c.RootFault)
+	n.Learned = maps.Clone(c.Learned)
 	return &n
 }
 

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -72,6 +73,19 @@ func (d *Document) IDs(field string) []string {
 		}
 	}
 	return ids
+}
+
+// Fills lists the fields that say something, sorted.
+func (d *Document) Fills() []string {
+	var fields []string
+	for name, value := range d.Fields {
+		list, isList := value.([]any)
+		if value != nil && value != "" && (!isList || len(list) > 0) {
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	return fields
 }
 
 // Lineage says what a piece of work descends from.

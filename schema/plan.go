@@ -92,6 +92,15 @@ type Edge struct {
 	Resume  *Resume  `json:"resume,omitempty"`
 
 	Routes map[string]string `json:"routes,omitempty"` // key that an effect decides on → node or end in place of To
+
+	Approval *EdgeApproval `json:"approval,omitempty"` // asked before To is entered
+}
+
+// An EdgeApproval is what an operator must approve before a run goes on.
+type EdgeApproval struct {
+	Capability string `json:"capability"`
+	Reason     string `json:"reason"` // for whoever decides
+	Denied     string `json:"denied"` // node or end
 }
 
 // Resume lets a repair stage choose where the run goes on.
@@ -220,6 +229,15 @@ func (p *Plan) Node(plane, node string) *Node {
 		return g.Nodes[node]
 	}
 	return nil
+}
+
+// Lacks lists the fields of which a document that asks to begin at a node must fill one, when it fills none of them.
+func (p *Plan) Lacks(plane, target string, fills []string) []string {
+	kind := p.Kind(plane, target)
+	if kind == nil || slices.ContainsFunc(kind.NeedsOneOf, func(field string) bool { return slices.Contains(fills, field) }) {
+		return nil
+	}
+	return kind.NeedsOneOf
 }
 
 // Kind finds the stage kind of a node.

@@ -50,6 +50,8 @@ const (
 	FailOutboxConflict  = "outbox_conflict"
 	FailNoProgress      = "no_progress"
 	FailHandoff         = "recon_handoff_invalid" // a packet that is missing, or at odds with its outcome or with what is proposed
+
+	FailApprovalDenied = "approval_denied" // of a blocked item; no stage has it
 )
 
 // Why a closure target is stalled, beside the failures of a stage.

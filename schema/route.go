@@ -29,6 +29,8 @@ type Decision struct {
 	Effects []string // to apply in the same commit, in order
 	Counter string   // budget spent by this decision, or ""
 	Why     string   // in words, for the trace
+
+	Approval *EdgeApproval // to be given before Node is entered
 }
 
 // Effects that an edge or an end may have; the set is closed, and workflow.cue says what each does.
@@ -99,13 +101,13 @@ func (p *Plan) Route(run *Run, counters map[string]int, v Verdict) (Decision, er
 	if err != nil {
 		return Decision{}, err
 	}
-	why, d.Effects = append(why, t.why), slices.Clone(edge.Effects)
+	why, d.Effects, d.Approval = append(why, t.why), slices.Clone(edge.Effects), t.approval
 	if end := graph.Ends[t.to]; end != nil && end.Gate != nil && failed {
 		why = append(why, fmt.Sprintf("the checks do not pass, so the run does not end at %s", t.to))
 		if t, err = p.take(run, counters, end.Gate, way{outcome: d.Outcome}); err != nil {
 			return Decision{}, err
 		}
-		why, d.Effects = append(why, t.why), append(d.Effects, end.Gate.Effects...)
+		why, d.Effects, d.Approval = append(why, t.why), append(d.Effects, end.Gate.Effects...), t.approval
 	}
 	d.Counter, d.Why = t.counter, strings.Join(why, "; ")
 	if end := graph.Ends[t.to]; end != nil {
@@ -176,7 +178,10 @@ func (p *Plan) EdgeOf(run *Run, v Verdict) *Edge {
 }
 
 // taken is one edge followed.
-type taken struct{ to, counter, why string }
+type taken struct {
+	to, counter, why string
+	approval         *EdgeApproval
+}
 
 // A way is what may choose another target than an edge's To.
 type way struct {
@@ -193,7 +198,7 @@ func (p *Plan) take(run *Run, counters map[string]int, e *Edge, w way) (taken, e
 	if e.Counter != "" && spent >= e.Limit {
 		return taken{to: e.Then, why: fmt.Sprintf("%s → %s, as %s is spent (%d)", w.outcome, e.Then, e.Counter, e.Limit)}, nil
 	}
-	t := taken{to: e.To, counter: e.Counter}
+	t := taken{to: e.To, counter: e.Counter, approval: e.Approval}
 	why := ""
 	switch {
 	case w.key != "" && e.Routes[w.key] != "":
@@ -217,6 +222,9 @@ func (p *Plan) take(run *Run, counters map[string]int, e *Edge, w way) (taken, e
 	t.why = fmt.Sprintf("%s → %s%s", w.outcome, t.to, why)
 	if e.Counter != "" {
 		t.why += fmt.Sprintf(" (%s %d of %d)", e.Counter, spent+1, e.Limit)
+	}
+	if e.Approval != nil {
+		t.why += " (once " + e.Approval.Capability + " is approved)"
 	}
 	return t, nil
 }

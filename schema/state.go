@@ -34,6 +34,7 @@ type Item struct {
 	Priority  int       `json:"priority,omitempty"`
 	DependsOn []string  `json:"depends_on,omitempty"`
 	Target    string    `json:"target_stage,omitempty"` // node that its document asks to begin at
+	Fills     []string  `json:"fills,omitempty"`        // fields that such a document fills in: its stage may need one of them
 	Blocks    []string  `json:"blocks,omitempty"`       // ids whose dependencies carry this one because it says so
 	Lineage   Lineage   `json:"lineage,omitzero"`
 	Checks    []Check   `json:"checks,omitempty"`
@@ -64,6 +65,8 @@ type Item struct {
 	Notes    []Note         `json:"history,omitempty"` // operator's and runtime's interventions, newest last, at most 20
 
 	Blueprint *Blueprint `json:"blueprint,omitempty"` // of a blueprint draft that has a packet
+
+	Approvals map[string]Ruling `json:"approvals,omitempty"` // by approval; what was denied is forgotten when an operator vouches for the item
 }
 
 // Key of the item.
@@ -207,6 +210,7 @@ type Run struct {
 	Ended         time.Time `json:"ended_at,omitzero"`
 	End           string    `json:"end,omitempty"`           // terminal it reached, or cancelled
 	FirstFailure  string    `json:"first_failure,omitempty"` // class of the first failure
+	Approval      *Pending  `json:"approval,omitempty"`      // that it waits for, parked at Node
 
 	// Salvaged stands for the completion of a request that was lost or wrote none that can be read:
 	// what recovery could establish. It is applied like any other.
@@ -265,6 +269,7 @@ type Control struct {
 	Runners       map[string]RunnerWait `json:"runners,omitempty"`
 	Accepted      map[string]Digest     `json:"accepted,omitempty"` // held files that a person accepted, by path
 	Held          map[string]HeldChange `json:"held,omitempty"`     // files an agent may have changed, by path
+	Learned       map[string]Digest     `json:"learned,omitempty"`  // what the runtime wrote last below skills/learned/, by path; "": it removed the file
 	Plan          Digest                `json:"plan,omitempty"`     // current frozen plan
 	Mode          string                `json:"mode,omitempty"`
 	Daemon        string                `json:"daemon,omitempty"`     // instance of the daemon that started last

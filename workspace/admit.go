@@ -28,6 +28,9 @@ func (v *View) NewItem(doc *schema.Document, source string) (it *schema.Item, da
 	if it.CreatedAt.IsZero() {
 		it.CreatedAt = v.Now // a kind that calls it otherwise: the order of claiming needs one
 	}
+	if it.Target != "" {
+		it.Fills = doc.Fills()
+	}
 	if f.Dependency != "" {
 		it.DependsOn = doc.IDs(f.Dependency)
 	}

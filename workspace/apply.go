@@ -91,11 +91,13 @@ func (a *applier) clear(c *change, found lying) error {
 		return nil
 	}
 	ours, err := a.ours(c, found)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if ours {
+	case ours:
 		return a.disk.Remove(c.path)
+	case operators(c.path):
+		return nil
 	}
 	return a.keep(c.path)
 }
@@ -133,6 +135,9 @@ func (a *applier) fill(c *change, found lying) error {
 		} else if src.kind == regular && src.digest == c.want {
 			return a.move(c.from, c.path, found, replace)
 		}
+	}
+	if found.kind != absent && !replace && operators(c.path) {
+		return nil // what people made of their own half since stays; the record has the runtime's bytes
 	}
 	data, err := a.wanted(c)
 	if _, lost := errors.AsType[*LostError](err); lost {

@@ -225,7 +225,7 @@ func (w *Workspace) repair(from uint64) error {
 	return w.markApplied()
 }
 
-// Reproject writes every status, run, control and plan file anew that is not what the journal says: people
+// Reproject writes every status, run, control, plan and approval file anew that is not what the journal says: people
 // and disks may have damaged them, which no decision ever notices. Documents are left alone: those
 // are people's to edit. It reads the whole journal.
 func (w *Workspace) Reproject(ctx context.Context) error {
@@ -253,7 +253,7 @@ func (w *Workspace) Reproject(ctx context.Context) error {
 
 // projected reports whether the file at path only repeats what the journal says.
 func projected(path string) bool {
-	return folds(path) || path == PlanFile || strings.HasPrefix(path, PlansDir+"/")
+	return folds(path) || path == PlanFile || strings.HasPrefix(path, PlansDir+"/") || strings.HasPrefix(path, ApprovalsDir+"/")
 }
 
 // shorter refuses a journal that ends before a record that was carried out.

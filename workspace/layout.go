@@ -36,6 +36,7 @@ const (
 	HoldFile       = "state/hold.json"
 	PlanFile       = "state/compiled_plan.json"
 	Manifest       = "state/baseline.json" // digests of the embedded assets as deployed
+	LearnedDir     = "skills/learned"      // the one folder of the operator's that the daemon writes
 )
 
 // ConfigNames are the configuration files, of which at most one may exist.

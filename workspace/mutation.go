@@ -171,12 +171,18 @@ const (
 	EvRunnerResumed = "runner.resumed"
 	EvHeld          = "change.held"
 	EvAccepted      = "change.accepted"
+	EvAsked         = "approval.asked"
+	EvApproved      = "approval.approved"
+	EvDenied        = "approval.denied"
+	EvWithdrawn     = "approval.withdrawn" // its run ended undecided
 	EvForeign       = "foreign.kept"
 	EvDeclined      = "outbox.declined"
 	EvOpened        = "closure.opened"   // a root spec is to be judged when its lineage has nothing left to do
 	EvReady         = "closure.ready"    // it can be judged
 	EvReturned      = "closure.returned" // it cannot: there is work again, or it stalled and work has ended since
 	EvFault         = "closure.fault"    // a root that was never judged cannot be opened
+	EvLearned       = "skill.learned"    // below skills/learned/ a skill is as a stage decided
+	EvUnlearned     = "skill.declined"   // a decided change was not made, and why
 )
 
 // A Record is a committed mutation as it stands in the journal, one line each.

@@ -115,7 +115,7 @@ func (m *Mutation) Requeue(v *View, it *schema.Item, note schema.Note, fresh boo
 	note.At = v.Now
 	it.Note(note)
 	if fresh {
-		it.Counters, it.Requeues, it.Remedied = nil, 0, ""
+		it.Afresh()
 	}
 	m.MoveItem(v, it, schema.StateQueue)
 	m.Tell(Event{Type: EvRequeued, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateQueue, Message: note.Why})
@@ -138,8 +138,11 @@ func (m *Mutation) Supersede(v *View, it *schema.Item, by, why string) {
 	m.Tell(Event{Type: EvSuperseded, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateSuperseded, Message: why})
 }
 
-// EndRun closes a run at a terminal, or at the state its item was taken to instead.
+// EndRun closes a run at a terminal, or at the state its item was taken to instead. It waits for no approval then.
 func (m *Mutation) EndRun(v *View, r *schema.Run, end string) {
+	if r.Approval != nil {
+		m.Resolve(r, schema.Ruling{Decision: schema.DecisionWithdrawn, By: m.By, Reason: "its run ended: " + end, At: v.Now})
+	}
 	r.State, r.Request, r.Ended, r.End = schema.RunEnded, "", v.Now, end
 	m.PutRun(r)
 	m.Tell(Event{Type: EvRunEnded, Item: r.Item, Run: r.ID, Plane: r.Plane, Node: r.Node, To: end})

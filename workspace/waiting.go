@@ -19,6 +19,7 @@ const (
 	WaitNoGraph    = "no_graph"                    // the mode has no graph that takes the family
 	WaitDependency = "dependency"                  // another item must be done first
 	WaitRunner     = "runner"                      // the runner of the next stage is stalled or waits
+	WaitApproval   = "approval"                    // somebody must approve before its next stage
 	WaitLane       = "lane"                        // every lane of the plane is taken
 	WaitExclusive  = "exclusive"                   // a plane that may not run beside this one is running
 	WaitTurn       = "turn"                        // others are claimed first
@@ -66,6 +67,11 @@ func (v *View) Obstacles(k schema.Key) []schema.Waiting {
 		all = []schema.Waiting{v.blocked(it)}
 	case schema.StateOpen:
 		all = v.open(it)
+	}
+	if it.Learned != nil && schema.Ended(it.State) {
+		if w := v.LearnedWaits(it); w != nil {
+			all = append(all, *w)
+		}
 	}
 	slices.SortStableFunc(all, func(a, b schema.Waiting) int { return cmp.Compare(rank(a), rank(b)) })
 	return all
@@ -170,6 +176,10 @@ func (v *View) unclaimed(it *schema.Item) []schema.Waiting {
 			Message:   fmt.Sprintf("mode %s has no graph that takes %s items", p.Mode, it.Family),
 			ClearedBy: "a mode that has one: millrace modes list, then runtime.default_mode in the configuration"})
 	}
+	if lacks := p.Lacks(plane, it.Target, it.Fills); len(lacks) > 0 {
+		return append(all, schema.Waiting{Reason: WaitNoGraph, Stalled: true, Message: Untold(it.Target, lacks),
+			ClearedBy: "a document that says it, or without target_stage"})
+	}
 	all = append(all, v.handled(it)...)
 	all = append(all, v.deferred(p, plane, it)...)
 	all = append(all, v.runner(p, v.Control.Plan, p.Node(plane, node))...)
@@ -259,6 +269,9 @@ func (v *View) turn(p *schema.Plan, plane string, it *schema.Item) []schema.Wait
 		r := v.Runs[taken]
 		w := schema.Waiting{Reason: WaitLane, Since: r.Started, ClearedBy: "the end of run " + r.ID,
 			Message: fmt.Sprintf("the %s lane is taken by %s (%s)", plane, r.Item.ID, where(r))}
+		if r.Approval != nil {
+			w.ClearedBy, w.Stalled = v.asked(r.Approval).ClearedBy, true
+		}
 		if r.Plane != plane {
 			w.Reason = WaitExclusive
 			w.Message = fmt.Sprintf("%s is busy with %s, and %s may not run beside it", r.Plane, r.Item.ID, plane)
@@ -273,6 +286,9 @@ func (v *View) turn(p *schema.Plan, plane string, it *schema.Item) []schema.Wait
 }
 
 func where(r *schema.Run) string {
+	if r.Approval != nil {
+		return fmt.Sprintf("waiting for %s to be approved, with an unfinished change", r.Approval.Capability)
+	}
 	if r.State == schema.RunParked {
 		return "parked at " + r.Node + " with an unfinished change"
 	}
@@ -317,6 +333,9 @@ func (v *View) active(it *schema.Item) []schema.Waiting {
 	if r == nil {
 		return all
 	}
+	if r.Approval != nil {
+		return append(append([]schema.Waiting{v.asked(r.Approval)}, v.Standing()...), all...)
+	}
 	if r.Request == "" {
 		all = append(v.Standing(), all...)
 		if p := v.planOf(r); p != nil {
@@ -350,6 +369,9 @@ func (v *View) blocked(it *schema.Item) schema.Waiting {
 		w.Message, w.Since = b.Message, b.Since
 		if b.Class != schema.ClassBlocked || b.Message == "" { // else the message says more
 			w.Message = because(b.Class, b.Message)
+		}
+		if b.Class == schema.FailApprovalDenied {
+			w.ClearedBy = fmt.Sprintf("decision: approve in %s, then %s", denier(it), w.ClearedBy)
 		}
 	}
 	if k := (schema.Key{Family: schema.FamilyIncident, ID: it.Raised}); v.planned(it) {

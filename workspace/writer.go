@@ -63,12 +63,32 @@ func (v *View) writes(r *schema.Run) bool {
 	return k == nil || k.WritesTree
 }
 
-// Vouched reports whether a person stands behind a file's bytes (no digest: behind its absence): they
-// are committed to git, or were accepted by command.
+// Vouched reports whether somebody stands behind a file's bytes (no digest: behind its absence): they
+// are committed to git, or were accepted by command, or are a learned skill's as the runtime wrote it.
 func (v *View) Vouched(path string, is schema.Digest) bool {
+	if learned, ok := v.Control.Learned[path]; ok && learned == is {
+		return true
+	}
 	if accepted, ok := v.Control.Accepted[path]; ok && accepted == is {
 		return true
 	}
 	committed, ok := v.Git.Committed[path]
 	return ok && committed == is
+}
+
+// Doubted reports whether an operator's file must wait for a person's word, because its bytes (no digest: its
+// absence) may be an agent's work, and during which run they appeared.
+func (v *View) Doubted(path string, is schema.Digest) (run string, doubted bool) {
+	if v.Vouched(path, is) {
+		return "", false
+	}
+	if h, ok := v.Control.Held[path]; ok && h.Digest == is {
+		return h.During, true
+	}
+	changed := v.Now
+	if f := v.Intake.Files[path]; f != nil {
+		changed = f.Changed
+	}
+	run = v.WriterAt(changed)
+	return run, run != ""
 }

@@ -26,7 +26,7 @@ type addOptions struct {
 	acceptance, checks, needs []string
 	paths, tags               []string
 	priority                  int
-	noWait                    bool
+	noWait, reopen            bool
 }
 
 func newCmdAddTask(f *factory, runF func(*cobra.Command, *addOptions) error) *cobra.Command {
@@ -49,6 +49,7 @@ func newCmdAddTask(f *factory, runF func(*cobra.Command, *addOptions) error) *co
 	fl.StringArrayVar(&o.paths, "target-path", nil, "file it is about (repeat for more)")
 	fl.StringArrayVar(&o.tags, "tag", nil, "tag (repeat for more)")
 	fl.IntVar(&o.priority, "priority", 0, "higher goes first")
+	fl.BoolVar(&o.reopen, "reopen", false, "open its root again if that has been judged and closed")
 	fl.BoolVar(&o.noWait, "no-wait", false, "only write the declaration")
 	completeBy(cmd, "depends-on", f.items())
 	return leaf(cmd, o, runF, runAddTask, func(args []string) {
@@ -73,6 +74,9 @@ func runAddTask(cmd *cobra.Command, o *addOptions) error {
 	}
 	if it := v.Items[doc.Key()]; it != nil && it.Declared == nil {
 		return refused("choose another id with --id", "%s exists already (%s)", it.Key(), it.State)
+	}
+	if err := o.reopenRoot(cmd, w, doc); err != nil {
+		return err
 	}
 	rel := path.Join(workspace.IntakeDir, o.kind+"s", doc.ID+".md")
 	fresh, err := drop(within(w, rel), reg.Render(doc))
@@ -103,6 +107,23 @@ func runAddTask(cmd *cobra.Command, o *addOptions) error {
 		}
 	}
 	return nil
+}
+
+// reopenRoot lets work in that comes after its root was judged, if that is what the operator wants.
+func (o *addOptions) reopenRoot(cmd *cobra.Command, w *workspace.Workspace, doc *schema.Document) error {
+	root, _ := doc.Fields["root_spec_id"].(string)
+	if !o.reopen || root == "" {
+		return nil
+	}
+	if err := o.f.operator(cmd); err != nil {
+		return err
+	}
+	why := "for " + doc.Key().String()
+	_, err := o.f.change(cmd, w, why, func(v *workspace.View, m *workspace.Mutation) error {
+		m.ReopenRoot(v, root, "command", why)
+		return nil
+	})
+	return err
 }
 
 // unsettled says why a declaration that was just written is not admitted.

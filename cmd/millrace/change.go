@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace/controllers/approval"
 	"millrace/controllers/control"
 	"millrace/controllers/intake"
 	"millrace/controllers/plan"
@@ -52,7 +53,7 @@ func (f *factory) settle(ctx context.Context, w *workspace.Workspace, done func(
 		defer func() { _ = obs.Close() }()
 		_, err = reconcile.Settle(ctx, reconcile.Options{
 			Workspace: w, Observers: obs, Now: f.io.Now,
-			Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New()},
+			Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), approval.New()},
 		})
 		if err != nil {
 			return false, err

@@ -170,11 +170,36 @@ func runCompileShow(_ *cobra.Command, o *compileOptions) error {
 	}
 	return o.f.io.Print(o.out.Value, term.Report{Data: p, Names: nodes, Text: func(wide bool) {
 		t.Print(o.f.io, wide)
+		for _, fact := range facts(p) {
+			_, _ = fmt.Fprintln(o.f.io.Out, fact)
+		}
 		o.f.say("plan %s, mode %s", res.Digest.Short(), p.Mode)
 		for _, d := range res.Diags {
 			o.f.say("%s", d)
 		}
 	}})
+}
+
+// facts are what holds for the plan as a whole: what becomes of roots that are done, what results teach.
+func facts(p *schema.Plan) []string {
+	var lines []string
+	for _, plane := range p.PlaneOrder {
+		if node := p.Graphs[plane].Entry[schema.FamilyTarget]; node != "" {
+			unproven := "closes as unproven"
+			if p.Closure.RequireChecks {
+				unproven = "stays open"
+			}
+			lines = append(lines, fmt.Sprintf("closure: %s judges a root when nothing of it is left to do; one without any check %s", node, unproven))
+		}
+	}
+	for _, t := range p.Triggers {
+		line := fmt.Sprintf("learning: %s %s → %s, %s", t.Stage, strings.Join(t.Outcomes, " or "), t.Target, t.Action)
+		if about := append(slices.Clone(t.OutputPaths), t.TargetSkill); t.TargetSkill != "" || len(t.OutputPaths) > 0 {
+			line += " " + strings.Trim(strings.Join(about, " "), " ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 func provenance(from map[string]string) string {

@@ -19,11 +19,13 @@ import (
 
 	"millrace/cmd/millrace/monitor"
 	"millrace/cmd/millrace/term"
+	"millrace/controllers/approval"
 	"millrace/controllers/closure"
 	"millrace/controllers/control"
 	"millrace/controllers/dispatch"
 	"millrace/controllers/dispatch/runner"
 	"millrace/controllers/intake"
+	"millrace/controllers/learning"
 	"millrace/controllers/plan"
 	"millrace/controllers/recovery"
 	"millrace/controllers/result"
@@ -106,7 +108,7 @@ func runDaemon(cmd *cobra.Command, o *daemonOptions) (err error) {
 	binary, args := runner.Locate()
 	rep, err := reconcile.Run(cmd.Context(), reconcile.Options{
 		Workspace: w, Observers: seen, Now: o.f.io.Now, MaxTicks: o.maxTicks, Until: o.until.Value,
-		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), recovery.New(), closure.New(), dispatch.New()},
+		Controllers: []reconcile.Controller{control.New(), plan.New(), intake.New(), result.New(), approval.New(), recovery.New(), closure.New(), dispatch.New(), learning.New()},
 		Executor:    &reconcile.Executor{Dir: w.Dir, Start: func(dir string) (<-chan struct{}, error) { return runner.Start(binary, dir, args...) }},
 		Log:         slog.New(slog.NewTextHandler(o.f.io.Err, &slog.HandlerOptions{Level: &seen.level})),
 		Notice:      (&board{o: o, w: w}).notice,

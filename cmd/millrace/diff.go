@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace/cmd/millrace/term"
+	"millrace/controllers/approval"
 	"millrace/controllers/control"
 	"millrace/controllers/intake"
 	"millrace/controllers/plan"
@@ -128,7 +129,7 @@ func (o *diffOptions) dryRun(ctx context.Context, w *workspace.Workspace) (*diff
 	}
 	defer func() { _ = obs.Close() }()
 	d := &diffShape{Changes: []changeShape{}, Held: []schema.Key{}}
-	controllers := []reconcile.Controller{control.New(), plan.New(), intake.New()}
+	controllers := []reconcile.Controller{control.New(), plan.New(), intake.New(), approval.New()}
 	var passed time.Duration
 	for range enough {
 		v := obs.View(s)
@@ -180,6 +181,7 @@ var actions = map[string]string{
 	workspace.EvAdmitted: "admit", workspace.EvReplaced: "replace", workspace.EvPending: "replace later", workspace.EvRequeued: "requeue",
 	workspace.EvCancelWanted: "cancel later", workspace.EvCancelled: "cancel", workspace.EvAdopted: "adopt",
 	workspace.EvRestored: "restore", workspace.EvPlan: "freeze plan", workspace.EvPaused: "pause", workspace.EvResumed: "resume", workspace.EvHeld: "hold",
+	workspace.EvApproved: "approve", workspace.EvDenied: "deny",
 }
 
 func (d *diffShape) take(m *workspace.Mutation) {

@@ -142,7 +142,7 @@ func (s *sources) generate(what, name, more string) string {
 	switch what {
 	case "graph":
 		r := compile.Compile(compile.Source{Mode: name, Files: assets.Files()})
-		drawn, err := compile.Draw(r.Plan, "execution", "mermaid")
+		drawn, err := compile.Draw(r.Plan, orElse(more, "execution"), "mermaid")
 		if err != nil {
 			s.t.Fatal(err)
 		}

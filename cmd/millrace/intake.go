@@ -122,7 +122,7 @@ func refusals(v *workspace.View) schema.Diagnostics {
 				Subject: fmt.Sprintf("%s %q", a.Key.Family, a.Key.ID), Message: a.Why})
 		}
 	}
-	return ds
+	return append(ds, contradictions(v)...)
 }
 
 func declarationsOf(v *workspace.View, f *workspace.IntakeFile, acts map[schema.Key]intake.Action) []declarationShape {
@@ -132,7 +132,7 @@ func declarationsOf(v *workspace.View, f *workspace.IntakeFile, acts map[schema.
 		s.judge(v, d, acts[d.Key])
 		if h, held := v.Control.Held[f.Path]; held {
 			s.Status = "held"
-			if s.Why == "" {
+			if s.Why == "" || d.Key.Family == schema.KindApproval {
 				s.Why = fmt.Sprintf("changed during %s: commit it, or millrace intake accept %s", h.During, f.Path)
 			}
 		}
@@ -161,7 +161,7 @@ func (s *declarationShape) judge(v *workspace.View, d workspace.Declared, a inta
 		s.Status = "applied"
 		return
 	case schema.KindApproval:
-		s.Status = "not asked for"
+		s.decision(v, d)
 		return
 	}
 	it := v.Items[d.Key]
@@ -184,6 +184,60 @@ func (s *declarationShape) judge(v *workspace.View, d workspace.Declared, a inta
 	if it == nil {
 		s.Waiting = v.Waiting(d.Key)
 	}
+}
+
+// decision says what became of a declared decision.
+func (s *declarationShape) decision(v *workspace.View, d workspace.Declared) {
+	said := &schema.Approval{}
+	if d.Doc == nil || d.Doc.Decode(said) != nil {
+		s.Status = "settling"
+		return
+	}
+	if r := v.Ruling(d.Key.ID); r != nil {
+		s.Status = pick2(r.Decision == said.Decision, "applied", "outdated")
+		if s.Why = ""; r.Decision != said.Decision {
+			s.Why = fmt.Sprintf("it was %s by %s before", r.Word(), r.By)
+		}
+		return
+	}
+	count, _ := v.Decisions(d.Key.ID)
+	switch other := workspace.Contradiction(count); {
+	case v.AskedFor(d.Key.ID) == nil:
+		s.Status, s.Why = "not asked for", "no run waits for this approval"
+	case other != nil:
+		s.Status, s.Why = "rejected", contradiction(count, d.Path)
+	default:
+		s.Status, s.Why = "pending", "about to be taken up"
+	}
+}
+
+// contradiction says of one of several decisions of an approval which other says something else.
+func contradiction(all []workspace.Said, path string) string {
+	i := slices.IndexFunc(all, func(s workspace.Said) bool { return s.Path == path })
+	for _, s := range all {
+		if i >= 0 && s.Decision != all[i].Decision {
+			return fmt.Sprintf("says %s, and %s says %s", all[i].Decision, s.Path, s.Decision)
+		}
+	}
+	return ""
+}
+
+// contradictions are decisions that reject each other.
+func contradictions(v *workspace.View) schema.Diagnostics {
+	var ds schema.Diagnostics
+	for _, r := range v.ActiveRuns() {
+		if r.Approval == nil {
+			continue
+		}
+		count, _ := v.Decisions(r.Approval.ID)
+		for _, s := range count {
+			if why := contradiction(count, s.Path); why != "" {
+				ds = append(ds, schema.Diagnostic{Severity: schema.Error, Path: s.Path, Line: s.Line,
+					Subject: fmt.Sprintf("%s %q", schema.KindApproval, r.Approval.ID), Message: why, Hint: "change or remove one of them"})
+			}
+		}
+	}
+	return ds
 }
 
 func newCmdIntakeAccept(f *factory, runF func(*cobra.Command, *intakeOptions) error) *cobra.Command {

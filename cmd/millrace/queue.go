@@ -14,7 +14,7 @@ import (
 
 func newCmdQueue(f *factory) *cobra.Command {
 	return group("queue", "work items: list, add, cancel, retry, release", newCmdQueueLs(f, nil), newCmdQueueShow(f, nil),
-		newCmdAddTask(f, nil), newCmdQueueCancel(f, nil), newCmdQueueRetry(f, nil), newCmdQueueAdmit(f, nil))
+		newCmdAddTask(f, nil), newCmdQueueCancel(f, nil), newCmdQueueRetry(f, nil), newCmdQueueReopen(f, nil), newCmdQueueAdmit(f, nil))
 }
 
 type queueOptions struct {
@@ -118,6 +118,8 @@ func newCmdQueueCancel(f *factory, runF func(*cobra.Command, *interveneOptions) 
 func runQueueCancel(cmd *cobra.Command, o *interveneOptions) error {
 	return o.each(cmd, func(v *workspace.View, m *workspace.Mutation, it *schema.Item) (string, error) {
 		switch {
+		case it.Family == schema.FamilyTarget:
+			return "", refused("'millrace closure abandon "+it.ID+" --reason …' does", "a closure target is not cancelled")
 		case schema.Ended(it.State):
 			return "", refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
 		case it.Family == schema.FamilyTarget:
@@ -213,6 +215,9 @@ func runQueueRetry(cmd *cobra.Command, o *interveneOptions) error {
 const noteRetried = "retried"
 
 func (o *interveneOptions) retryable(v *workspace.View, it *schema.Item) error {
+	if it.Family == schema.FamilyTarget {
+		return refused("'millrace closure retry "+it.ID+" --reason …' does", "a closure target is not queued again but judged again")
+	}
 	if it.State != schema.StateBlocked {
 		return refused("'millrace why "+it.ID+"' says what it waits for", "%s is not blocked but %s", it.Key(), it.State)
 	}

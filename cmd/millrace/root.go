@@ -43,7 +43,7 @@ func newCmdRoot(f *factory) *cobra.Command {
 		id, title string
 		cmds      []*cobra.Command
 	}{
-		{"do", "Do:", []*cobra.Command{newCmdInit(f, nil), newCmdRun(f), newCmdAddTask(f, nil), newCmdQueue(f), newCmdClosure(f),
+		{"do", "Do:", []*cobra.Command{newCmdInit(f, nil), newCmdRun(f), newCmdAddTask(f, nil), newCmdQueue(f), newCmdClosure(f), newCmdApprovals(f),
 			newCmdPause(f, nil), newCmdResume(f, nil), newCmdStop(f, nil), newCmdReload(f, nil), newCmdControl(f)}},
 		{"look", "Look:", []*cobra.Command{newCmdStatus(f), newCmdWhy(f, nil), newCmdGet(f, nil), newCmdDescribe(f, nil),
 			newCmdRuns(f), newCmdHistory(f, nil), newCmdWait(f, nil)}},

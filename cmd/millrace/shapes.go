@@ -53,7 +53,7 @@ func pick(v *workspace.View, keep func(*schema.Item) bool) []*schema.Item {
 	return items
 }
 
-var stateOrder = []string{schema.StateActive, schema.StateQueue, schema.StateBlocked, schema.StateDone, schema.StateCancelled, schema.StateSuperseded}
+var stateOrder = []string{schema.StateActive, schema.StateOpen, schema.StateQueue, schema.StateBlocked, schema.StateDone, schema.StateCancelled, schema.StateSuperseded}
 
 func stateRank(state string) int {
 	if i := slices.Index(stateOrder, state); i >= 0 {

@@ -30,9 +30,11 @@ type statusShape struct {
 	Stop          *schema.Stop                 `json:"stop,omitempty"`
 	Planes        []planeShape                 `json:"planes"`
 	Runs          []runShape                   `json:"runs"`
-	Queue         map[string]map[string]int    `json:"queue"` // family → state → items
+	Queue         map[string]map[string]int    `json:"queue"`     // family → state → items
+	Approvals     []approvalShape              `json:"approvals"` // that runs wait for
 	Blocked       []itemShape                  `json:"blocked"`
-	Waiting       []itemShape                  `json:"stalled"` // queued, and only somebody's act lets them go
+	Closure       *closureShape                `json:"closure,omitempty"` // the open target, else the one judged last
+	Waiting       []itemShape                  `json:"stalled"`           // queued, and only somebody's act lets them go
 	Rejected      schema.Diagnostics           `json:"rejected"`
 	Unseen        schema.Diagnostics           `json:"unseen,omitempty"` // what cannot be looked at
 	Held          heldShape                    `json:"held"`
@@ -219,6 +221,8 @@ func gather(ctx context.Context, f *factory) (*statusShape, error) {
 	}
 	s.planes(v)
 	s.items(v)
+	s.closure(v)
+	s.Approvals = pendings(v)
 	s.Rejected, s.Standing, s.Unseen = rejections(v), standing(v), v.Notices
 	for k := range v.Hold {
 		s.Held.Declarations = append(s.Held.Declarations, k)
@@ -273,6 +277,22 @@ func (s *statusShape) items(v *workspace.View) {
 				s.LastOperator = &interventionShape{it.Key(), n}
 			}
 		}
+	}
+}
+
+// closure finds the target that is open, else the one that was judged last.
+func (s *statusShape) closure(v *workspace.View) {
+	it := v.OpenTarget()
+	if it == nil {
+		for _, t := range v.Items {
+			if t.Family == schema.FamilyTarget && (it == nil || t.EndedSeq > it.EndedSeq) {
+				it = t
+			}
+		}
+	}
+	if it != nil {
+		c := closureOf(v, it)
+		s.Closure = &c
 	}
 }
 

@@ -28,6 +28,9 @@ func (s *statusShape) print(io *term.IO, wide bool) {
 	for _, name := range slices.Sorted(maps.Keys(s.Runners)) {
 		f.Add("Runner", runnerLine(io, name, s.Runners[name]))
 	}
+	if c := s.Closure; c != nil {
+		f.Add("Closure", c.line(io))
+	}
 	if s.Stop != nil && s.Daemon.Running {
 		f.Add("Stopping", io.Paint(term.Yellow, because("asked to stop", s.Stop.Reason)))
 	}
@@ -154,7 +157,24 @@ func (s *statusShape) tables(io *term.IO, wide bool) {
 		blank()
 		s.depth().Print(io, wide)
 	}
+	s.asked(io)
 	s.stuck(io)
+}
+
+// asked shows what waits for somebody's word, and what gives it.
+func (s *statusShape) asked(io *term.IO) {
+	if len(s.Approvals) == 0 {
+		return
+	}
+	_, _ = fmt.Fprintf(io.Out, "\n%s\n", io.Paint(term.Dim, "APPROVALS"))
+	for _, a := range s.Approvals[:min(len(s.Approvals), shownAtMost)] {
+		if a.Waiting == nil {
+			continue // decided at this moment
+		}
+		_, _ = fmt.Fprintf(io.Out, "  %s at %s: %s\n    %s\n", io.Paint(term.Bold, a.Item.String()), a.Node,
+			io.Paint(term.Yellow, term.OneLine(a.Waiting.Message)), a.Waiting.ClearedBy)
+	}
+	more(io, len(s.Approvals))
 }
 
 // stuck shows what only somebody's act lets go, and which: the sentence and the command are too long to

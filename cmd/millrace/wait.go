@@ -13,6 +13,9 @@ import (
 	"millrace/workspace"
 )
 
+// closed is what a root spec is waited for to be.
+const closed = "closed"
+
 type waitOptions struct {
 	f        *factory
 	id, kind string
@@ -25,10 +28,11 @@ func newCmdWait(f *factory, runF func(*cobra.Command, *waitOptions) error) *cobr
 	cmd := &cobra.Command{
 		Use: "wait ID", Short: "wait until an item is done, blocked or ended", Args: cobra.ExactArgs(1),
 		Long: "Wait until an item is done (0), or until it cannot become so by itself or the time is over (1). An id\n" +
-			"that is not known yet is waited for as well.",
+			"that is not known yet is waited for as well. A root spec is closed when its closure target has been\n" +
+			"judged; any other item when it has ended, in whatever way.",
 		ValidArgsFunction: f.items(schema.StateQueue, schema.StateActive, schema.StateBlocked),
 	}
-	choice(cmd, &o.want, "for", "what to wait for; closed: ended in whatever way (default done)", schema.StateDone, schema.StateBlocked, "closed")
+	choice(cmd, &o.want, "for", "what to wait for (default done)", schema.StateDone, schema.StateBlocked, closed)
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "give up after this time (0: never)")
 	f.ambiguous(cmd, &o.kind, "kind")
 	return leaf(cmd, o, runF, runWait, func(args []string) { o.id = args[0] })
@@ -82,9 +86,14 @@ func (o *waitOptions) over(s *workspace.State) (bool, error) {
 	if err != nil {
 		return len(s.Find(o.id)) > 1, err
 	}
+	if t := s.Items[workspace.TargetKey(it.ID)]; t != nil && o.want.Value == closed && workspace.IsRoot(it) {
+		it = t
+	}
 	blocked, ended := it.State == schema.StateBlocked, schema.Ended(it.State)
 	switch {
-	case it.State == o.want.Value, o.want.Value == "closed" && ended:
+	case it.Family == schema.FamilyTarget && ended && it.State != schema.StateDone:
+		return true, fail(exitDiffers, "'millrace closure show "+it.ID+"' says how that came", "the target %s is %s", it.ID, stages[it.State])
+	case it.State == o.want.Value, o.want.Value == closed && ended:
 		_, _ = fmt.Fprintf(o.f.io.Out, "%s %s\n", it.Key(), it.State)
 		return true, nil
 	case ended, blocked && o.want.Value == schema.StateDone:

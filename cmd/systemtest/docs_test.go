@@ -65,7 +65,7 @@ func TestJSONOutputIsDocumented(t *testing.T) {
 	for command, shape := range map[string]string{
 		"status": "Status", "queue ls --all": "list of Item", "get task": "list of Item", "get task good": "Item", "queue show good": "Document",
 		"describe good": "Description", "why later": "Why", "why": "list of Why", "runs ls": "list of Run", "runs show latest": "Run", "runs trace latest": "Trace",
-		"history": "list of Event", "intake ls": "list of Declaration", "diff": "Diff", "validate": "Validate", "compile validate": "Compile", "config validate": "Compile",
+		"history": "list of Event", "intake ls": "list of Declaration", "diff": "Diff", "approvals ls": "list of Approval", "validate": "Validate", "compile validate": "Compile", "config validate": "Compile",
 		"compile show": "The frozen plan", "modes list": "list of Mode", "modes show standard": "Mode", "init": "Init", "verify": "list of Finding",
 		"doctor": "list of Checkup", "lock status": "Lock", "version": "Version", "plan diff": "list of text",
 	} {

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"millrace/controllers/closure"
 	"millrace/controllers/control"
 	"millrace/controllers/dispatch"
 	"millrace/controllers/intake"
@@ -117,7 +118,7 @@ func (g *game) settle(ticks int) reconcile.Report {
 		Workspace: g.w, Observers: g.o, MaxTicks: ticks, Until: reconcile.Idle,
 		Controllers: []reconcile.Controller{
 			twice{control.New(), g.t}, twice{plan.New(), g.t}, twice{intake.New(), g.t},
-			twice{result.New(), g.t}, twice{recovery.New(), g.t}, twice{dispatch.New(), g.t},
+			twice{result.New(), g.t}, twice{recovery.New(), g.t}, twice{closure.New(), g.t}, twice{dispatch.New(), g.t},
 		},
 		Executor: &reconcile.Executor{Dir: g.w.Dir, Start: func(dir string) (<-chan struct{}, error) { return nil, g.finishStage(dir) }},
 		Notice:   func(c reconcile.Condition) { g.t.Logf("condition %+v", c) },

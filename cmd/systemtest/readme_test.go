@@ -97,7 +97,7 @@ func play(t *testing.T, sh *shell, body string) string {
 		if *update {
 			want = elide(want, sh.elsewhere(got))
 		} else if !sameForm(want, got) {
-			t.Errorf("$ %s\nREADME.md says:\n%s\nit prints:\n%s", command, want, got)
+			t.Errorf("$ %s\nthe page says:\n%s\nit prints:\n%s", command, want, got)
 		}
 		out.WriteString("$ " + command + "\n" + want)
 	}
@@ -136,7 +136,7 @@ var variable = []struct {
 	form *regexp.Regexp
 	name string
 }{
-	{regexp.MustCompile(`/\S*/(tour|millrace-stage)\b`), "PATH"},
+	{regexp.MustCompile(`/\S*/(tour|desk|millrace-stage)\b`), "PATH"},
 	{regexp.MustCompile(`git version \S+`), "GIT"},
 	{regexp.MustCompile(`\d+ watches`), "WATCHES"},
 	{regexp.MustCompile(`(run|req|daemon)-\d{8}T\d{6}\.\d{3}Z-[0-9a-f]+`), "ID"},
@@ -160,7 +160,7 @@ func form(text string) string {
 }
 
 func sameForm(want, got string) bool {
-	want, got = "\n"+form(want), "\n"+form(got)
+	want, got = "\n"+form(want)+"\n", "\n"+form(got)+"\n"
 	head, tail, cut := strings.Cut(want, gap)
 	if !cut {
 		return want == got
@@ -179,6 +179,8 @@ func TestReadmeForms(t *testing.T) {
 		{"a\n…\nz\n", "a\nb\nc\nz\n", true},
 		{"a\n…\nz\n", "a\nb\nc\n", false},
 		{"…\nz\n", "a\nz\n", true},
+		{"a\n…\n", "a\nb\n", true},
+		{"a\n…\n", "b\na\n", false},
 		{"a\n…\nz\n", "a\nz\n", true},
 		{"say --reason …\n", "say --reason …\nmore\n", false},
 		{"run-20261122T145921.342Z-d03c74af", "run-20271122T145921.342Z-00aa", true},

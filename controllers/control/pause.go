@@ -76,20 +76,12 @@ func resume(v *workspace.View, path, why string) *workspace.Mutation {
 // hold says whether a control declaration must wait for a person, because a stage that may write the
 // workspace ran when it changed. That is recorded once, so that it survives the run and a restart.
 func hold(v *workspace.View, path string, is schema.Digest) (m *workspace.Mutation, held bool) {
-	f := v.Intake.Files[path]
-	changed := v.Now
-	if f != nil {
-		changed = f.Changed
-	}
-	if v.Vouched(path, is) {
+	run, doubted := v.Doubted(path, is)
+	if !doubted {
 		return nil, false
 	}
 	if h, ok := v.Control.Held[path]; ok && h.Digest == is {
 		return nil, true
-	}
-	run := v.WriterAt(changed)
-	if run == "" {
-		return nil, false
 	}
 	next := v.Control.Clone()
 	if next.Held == nil {

@@ -104,8 +104,11 @@ func (o *World) claim(r *schema.Run, outcome, text string) *schema.Completion {
 	c := o.complete(r, schema.ExitCompleted, "")
 	c.Claim = &schema.Claim{Outcome: outcome, Source: schema.StdoutFile}
 	for _, a := range o.plans[r.Plan].Kind(r.Plane, r.Node).Writes {
-		if a.NeededFor(outcome) {
-			c.Artifacts = append(c.Artifacts, o.Leave(r, a.File, a.Name+": "+text+"\n"))
+		if file := a.File; a.NeededFor(outcome) {
+			if strings.HasSuffix(file, "/") {
+				file += "SKILL.md"
+			}
+			c.Artifacts = append(c.Artifacts, o.Leave(r, file, a.Name+": "+text+"\n"))
 		}
 	}
 	return c

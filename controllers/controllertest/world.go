@@ -7,6 +7,7 @@ package controllertest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -208,10 +209,17 @@ func (o *World) Do(change func(v *workspace.View) *workspace.Mutation) {
 
 func (o *World) commit(decide func(v *workspace.View) (*workspace.Mutation, error)) *workspace.Record {
 	o.TB.Helper()
-	rec, err := o.W.Transact(o.ctx, func(s *workspace.State) (*workspace.Mutation, error) {
-		o.Seen = s // brought up to date by the commit; nobody else commits here
-		return decide(o.View(s))
-	})
+	transact := func() (*workspace.Record, error) {
+		return o.W.Transact(o.ctx, func(s *workspace.State) (*workspace.Mutation, error) {
+			o.Seen = s // brought up to date by the commit; nobody else commits here
+			return decide(o.View(s))
+		})
+	}
+	rec, err := transact()
+	if errors.Is(err, workspace.ErrMoved) { // what was asked has changed since: the loop looks again
+		clear(o.asked)
+		rec, err = transact()
+	}
 	if err != nil {
 		o.TB.Fatalf("commit: %v", err)
 	}

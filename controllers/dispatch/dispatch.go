@@ -51,7 +51,7 @@ type chooser struct {
 
 // runs offers the runs that wait for their next stage, in plane order and oldest first.
 func (c *chooser) runs() *reconcile.Proposal {
-	waiting := slices.DeleteFunc(c.ActiveRuns(), func(r *schema.Run) bool { return r.Request != "" })
+	waiting := slices.DeleteFunc(c.ActiveRuns(), func(r *schema.Run) bool { return r.Request != "" || r.Approval != nil })
 	slices.SortStableFunc(waiting, func(a, b *schema.Run) int { return cmp.Compare(c.rank(a.Plane), c.rank(b.Plane)) })
 	for _, r := range waiting {
 		it, p := c.Items[r.Item], c.Plans(r.Plan)
@@ -95,7 +95,7 @@ func (c *chooser) claims() *reconcile.Proposal {
 				continue
 			}
 			for _, it := range c.Claims(c.current, family) {
-				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] {
+				if node := g.Begin(family, it.Target); node == "" || waits[node] || touched[it.Key()] || len(c.current.Lacks(plane, it.Target, it.Fills)) > 0 {
 					continue
 				}
 				if p := c.offer(c.first(plane, g, it)); p != nil {

@@ -83,7 +83,7 @@ func (b *batch) replace(a Action) {
 // requeue clears what kept an item out of the queue. An operator's fix gives back its budgets.
 func (b *batch) requeue(it *schema.Item) {
 	it.State, it.EndedBy, it.EndedSeq, it.Blocked, it.Cancel, it.Raised = schema.StateQueue, "", 0, nil, nil, ""
-	it.Counters, it.Requeues, it.Remedied = nil, 0, ""
+	it.Afresh()
 }
 
 // redeclare changes only what is known of the declaration.
@@ -176,7 +176,7 @@ func (b *batch) content(it *schema.Item, doc *schema.Document) []byte {
 	n, data := b.fresh(doc, it.Source)
 	it.Document = n.Document
 	it.Title, it.Priority, it.Lineage, it.Checks = n.Title, n.Priority, n.Lineage, n.Checks
-	it.Target = n.Target
+	it.Target, it.Fills = n.Target, n.Fills
 	it.CreatedAt, it.CreatedBy, it.DependsOn = n.CreatedAt, n.CreatedBy, n.DependsOn
 	return data
 }

@@ -249,6 +249,9 @@ func (t *table) acceptable(a Action) (Action, bool) {
 	if why := misplaced(t.v.CurrentPlan(), d.Doc); why != "" {
 		return reject(a, why), false
 	}
+	if why := untold(t.v.CurrentPlan(), d.Doc); why != "" {
+		return reject(a, why), false
+	}
 	if cycle := t.graph().cycle(a.Key); cycle != nil {
 		return reject(a, "its dependencies form a cycle: "+strings.Join(cycle, " → ")), false
 	}
@@ -295,6 +298,23 @@ func misplaced(p *schema.Plan, d *schema.Document) string {
 	}
 	if k := p.Stages[stage]; k != nil && k.Plane != named {
 		return fmt.Sprintf("source_plane: %s is a stage of the plane %s, not of %q", stage, k.Plane, named)
+	}
+	return ""
+}
+
+// untold is why the stage that a document asks for does not know what to work on; "" when it does, or the plan does
+// not know the stage.
+func untold(p *schema.Plan, d *schema.Document) string {
+	target, _ := d.Fields["target_stage"].(string)
+	if p == nil || target == "" {
+		return ""
+	}
+	for _, plane := range p.PlaneOrder {
+		if g := p.Graphs[plane]; g.Entry[d.Kind] != "" && g.Begin(d.Kind, target) != "" {
+			if lacks := p.Lacks(plane, target, d.Fills()); len(lacks) > 0 {
+				return workspace.Untold(target, lacks) + "; add one of them, or leave target_stage out to begin at " + g.Entry[d.Kind]
+			}
+		}
 	}
 	return ""
 }

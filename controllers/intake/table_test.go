@@ -519,6 +519,23 @@ func TestRefused(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a stage that is not told what to work on", func(t *testing.T) {
+		w := newWorld(t)
+		w.plan.PlaneOrder = []string{"learning"}
+		w.plan.Stages = map[string]*schema.StageKind{"mend": {ID: "mend", NeedsOneOf: []string{"target_skill_id", "preferred_output_paths"}}, "look": {ID: "look"}}
+		w.plan.Graphs["learning"] = &schema.Graph{Entry: map[string]string{"learning_request": "look"}, Targets: map[string][]string{"learning_request": {"mend"}},
+			Nodes: map[string]*schema.Node{"look": {Stage: "look"}, "mend": {Stage: "mend"}}}
+		for more, want := range map[string]Do{
+			"Target-Stage: mend\n": Reject, "Target-Stage: mend\nTarget-Skill-ID: s\n": Admit, "Target-Stage: look\n": Admit, "": Admit,
+			"Target-Stage: mend\n\nPreferred-Output-Paths:\n- skills/learned/s\n": Admit,
+		} {
+			w.drop("learning/l.md", "# L\n\nLearning-Request-ID: l\n"+more)
+			a := Decide(w.view(), schema.Key{Family: "learning_request", ID: "l"})
+			if a.Do != want || want == Reject && !strings.Contains(a.Why, "mend must be told what to work on, by target_skill_id or preferred_output_paths; add one of them") {
+				t.Errorf("%q: decides %+v", more, a)
+			}
+		}
+	})
 	t.Run("a cycle by taking a place", func(t *testing.T) {
 		w := newWorld(t)
 		w.drop("tasks/old.md", task("old", "Old"))

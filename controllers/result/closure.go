@@ -20,17 +20,10 @@ const (
 // A closing is what the effects of a closure find out before anything is changed.
 type closing struct {
 	said    *schema.ClosureVerdict // what the judge wrote, once it has been held against the target
-	papers  []kept                 // files of the judgement, to be copied
 	lacking []schema.Gap           // evidence that is missing although the judge lets the target close
 	working []string               // work of the lineage that is not done: nothing can be judged yet
 	recheck string                 // why the checks run again
 	checked bool                   // the lineage has checks, and they prove it
-}
-
-// A kept file is one that the judge wrote, and where it stays.
-type kept struct {
-	path string
-	data []byte
 }
 
 // prove lets a target close whose judge says so, when the evidence is there: every check of the lineage has passed,
@@ -89,13 +82,10 @@ func (h *harvest) lack(id, title, summary string, evidence ...string) {
 
 // judgement holds the verdict against the target and against the outcome, and reads what is to be kept of it.
 func (h *harvest) judgement(want string) *schema.Verdict {
-	i := slices.IndexFunc(h.kind.Writes, func(a schema.Artifact) bool { return a.Schema == verdictSchema })
-	if i < 0 {
-		return refuse(schema.FailMissingArtifact, "%s judges nothing: its kind writes no artifact of schema %s", h.kind.ID, verdictSchema)
-	}
-	file, v := h.kind.Writes[i].File, new(schema.ClosureVerdict)
-	if !h.record(file, v) {
-		return refuse(schema.FailMissingArtifact, "%s was not written", file)
+	v := new(schema.ClosureVerdict)
+	a, there := h.written(verdictSchema, v)
+	if !there {
+		return refuse(schema.FailMissingArtifact, "%s has written no verdict (an artifact of its kind with the schema %s)", h.kind.ID, verdictSchema)
 	}
 	contradiction := ""
 	switch {
@@ -116,14 +106,14 @@ func (h *harvest) judgement(want string) *schema.Verdict {
 		}
 	}
 	if contradiction != "" {
-		return refuse(schema.FailInvalidArtifact, "%s %s", file, contradiction)
+		return refuse(schema.FailInvalidArtifact, "%s %s", a.File, contradiction)
 	}
 	h.said = v
-	return h.papersOf()
+	return h.keepJudgement()
 }
 
-// papersOf reads what the judge wrote, each file for its place below arbiter/.
-func (h *harvest) papersOf() *schema.Verdict {
+// keepJudgement reads what the judge wrote, each file for its place below arbiter/.
+func (h *harvest) keepJudgement() *schema.Verdict {
 	n := 0
 	if c := h.item.Closure; c != nil {
 		n = c.Verdicts
@@ -153,7 +143,7 @@ func (h *harvest) papersOf() *schema.Verdict {
 			to = strings.TrimSuffix(report, path.Ext(report)) + "-" + path.Base(a.File)
 		}
 		taken[to] = true
-		h.papers = append(h.papers, kept{to, data})
+		h.kept = append(h.kept, paper{to, data})
 	}
 	return nil
 }
@@ -282,10 +272,10 @@ func (h *harvest) judged(verdict string, gaps []schema.Gap) {
 	if len(c.Checks) > 0 {
 		c.Tree = c.Checks[0].Tree
 	}
-	for _, k := range h.papers {
-		h.m.PutFile(k.path, "", k.data)
-		c.Kept = append(c.Kept, k.path)
+	for _, p := range h.kept {
+		c.Kept = append(c.Kept, p.path)
 	}
+	h.shelve()
 	slices.Sort(c.Kept)
 	h.item.Closure = &c
 }

@@ -588,7 +588,7 @@ func TestTheIncidentLimitStalls(t *testing.T) {
 	between(t, o, "repair")
 	o.Judge(remedies, gaps("two"), o.Passed())
 	o.Settle()
-	it := wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, "incident_limit")
+	it := wantTarget(t, o, schema.StateBlocked, schema.VerdictGaps, schema.StallIncidentLimit)
 	if len(incidents(o)) != 1 || it.Closure.Verdicts != 2 || len(it.Closure.Kept) != 3 {
 		t.Errorf("%d incidents, closure %+v", len(incidents(o)), it.Closure)
 	}

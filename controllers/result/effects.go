@@ -44,6 +44,7 @@ var effects = map[string]effect{
 	schema.EffectProve:       {decide: (*harvest).prove},
 	schema.EffectClose:       {decide: (*harvest).closable, apply: (*harvest).close, wanted: true},
 	schema.EffectRemediate:   {decide: (*harvest).remediable, apply: (*harvest).remediate},
+	schema.EffectLearn:       {decide: (*harvest).decideLearn, apply: (*harvest).learn, wanted: true},
 }
 
 // foresee lets effects decide. The first key counts, and the first refusal.

@@ -15,8 +15,6 @@ const (
 	maxGapText = 2 << 10
 )
 
-const stallIncidents = "incident_limit" // the root may raise no more incidents
-
 // readdress lets the target's document say where the next judgement will be kept.
 func (h *harvest) readdress() {
 	data := h.Registry.Render(h.TargetDocument(h.item))
@@ -53,7 +51,7 @@ func (h *harvest) remediate() {
 	case idle:
 		h.stallHere(schema.StallRepeated, "it was judged to have gaps twice, and nothing was done in between: "+strings.Join(titles(gaps), "; "))
 	case n >= h.plan.IncidentLimit:
-		h.stallHere(stallIncidents, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
+		h.stallHere(schema.StallIncidentLimit, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
 	default:
 		doc := h.Registry.Admit(h.remedy(gaps), h.kind.ID, h.Now)
 		it, data, err := h.NewItem(doc, "runtime")

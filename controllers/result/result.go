@@ -69,8 +69,7 @@ type harvest struct {
 	kept      []paper           // files that are kept with the result
 	blueprint *schema.Blueprint // of the item, as the result leaves it
 	resume    string            // node that an effect has the run resume at, where the edge allows that
-
-	closing // of a closure target
+	closing                     // of a closure target
 }
 
 // open finds what a run's request has come to; nil while it has come to nothing.

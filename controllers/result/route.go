@@ -20,6 +20,7 @@ func (h *harvest) route(v schema.Verdict) {
 		return
 	}
 	v.Outcome, v.Class = d.Outcome, d.Class
+	d = h.ruled(d)
 	h.fail(v)
 	if h.recheck != "" && v.Failure == "" {
 		h.checkAgain(v)
@@ -37,10 +38,16 @@ func (h *harvest) route(v schema.Verdict) {
 	for _, e := range d.Effects {
 		h.effect(e)
 	}
+	h.raise(v)
 	h.decide(v, firstOf(d.Node, d.End), d.Why)
 	if d.End == "" && h.state == "" {
 		h.run.Node, h.run.Restarts, h.run.Held = d.Node, 0, nil
-		h.stay(schema.RunRunning)
+		state := schema.RunRunning
+		if d.Approval != nil && h.item.Cancel == nil {
+			h.m.Ask(h.View, h.run, d.Approval, h.step.Node, d.Outcome)
+			state = schema.RunParked
+		}
+		h.stay(state)
 		return
 	}
 	h.end(v, d)

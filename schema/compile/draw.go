@@ -47,6 +47,9 @@ func ordered(g *schema.Graph) []string {
 	}
 	for _, family := range g.Claim {
 		visit(g.Entry[family])
+		for _, node := range g.Targets[family] {
+			visit(node)
+		}
 	}
 	for _, aside := range []bool{false, true} {
 		for i := 0; i < len(order); i++ {
@@ -54,9 +57,15 @@ func ordered(g *schema.Graph) []string {
 			for _, outcome := range byBlockedLast(on) {
 				if outcome != schema.OutcomeBlocked || aside {
 					visit(on[outcome].To)
+					for _, key := range slices.Sorted(maps.Keys(on[outcome].Routes)) {
+						visit(on[outcome].Routes[key])
+					}
 				}
 				if aside {
 					visit(on[outcome].Then)
+					if a := on[outcome].Approval; a != nil {
+						visit(a.Denied)
+					}
 				}
 			}
 		}
@@ -85,7 +94,24 @@ func way(e *schema.Edge) string {
 	if e.Counter != "" {
 		s += fmt.Sprintf(", %d × %s, then %s", e.Limit, e.Counter, e.Then)
 	}
+	if a := e.Approval; a != nil {
+		s += fmt.Sprintf(", once %s is approved; denied → %s", a.Capability, a.Denied)
+	}
+	if len(e.Effects) > 0 {
+		s += "; " + strings.Join(e.Effects, ", ")
+	}
 	return s
+}
+
+// turnings lists the keys of an edge that lead to another place than the edge itself, sorted.
+func turnings(e *schema.Edge) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(e.Routes)), func(key string) bool { return e.Routes[key] == e.To })
+}
+
+// does lists the effects of an end that its state does not say already.
+func does(end *schema.End) string {
+	said := map[string]string{schema.EffectComplete: schema.StateDone, schema.EffectBlock: schema.StateBlocked}
+	return strings.Join(slices.DeleteFunc(slices.Clone(end.Effects), func(e string) bool { return said[e] == end.State }), ", ")
 }
 
 func drawText(p *schema.Plan, planes []string) string {
@@ -97,7 +123,11 @@ func drawText(p *schema.Plan, planes []string) string {
 		}
 		fmt.Fprintf(&b, "%s: %s\n", plane, g.ID)
 		for _, family := range g.Claim {
-			fmt.Fprintf(&b, "  %s enters at %s\n", family, g.Entry[family])
+			fmt.Fprintf(&b, "  %s enters at %s", family, g.Entry[family])
+			if targets := g.Targets[family]; len(targets) > 0 {
+				fmt.Fprintf(&b, ", or at the target_stage it names: %s", strings.Join(targets, ", "))
+			}
+			b.WriteByte('\n')
 		}
 		for _, name := range ordered(g) {
 			n := g.Nodes[name]
@@ -112,12 +142,18 @@ func drawText(p *schema.Plan, planes []string) string {
 					gate = ", if the checks pass; else " + falls
 				}
 				fmt.Fprintf(&b, "    %-*s → %s%s\n", width, outcome, way(n.On[outcome]), gate)
+				for _, key := range turnings(n.On[outcome]) {
+					fmt.Fprintf(&b, "    %-*s   %s → %s\n", width, "", key, n.On[outcome].Routes[key])
+				}
 			}
 		}
 		b.WriteString("\n  ends\n")
 		for _, name := range slices.Sorted(maps.Keys(g.Ends)) {
 			end := g.Ends[name]
 			fmt.Fprintf(&b, "    %s: item %s (%s)", name, end.State, end.Class)
+			if effects := does(end); effects != "" {
+				b.WriteString("; " + effects)
+			}
 			if end.Gate != nil {
 				fmt.Fprintf(&b, ", if the checks pass; else → %s", way(end.Gate))
 			}
@@ -152,7 +188,7 @@ func drawJSON(p *schema.Plan, planes []string) (string, error) {
 	return b.String(), nil
 }
 
-// An arrow of a drawing; a dashed one is taken when a budget is spent or checks do not pass.
+// An arrow of a drawing; a dashed one is taken when a budget is spent, checks do not pass or an approval is denied.
 type arrow struct {
 	from, to, label string
 	dashed          bool
@@ -161,12 +197,26 @@ type arrow struct {
 func arrows(p *schema.Plan, g *schema.Graph) []arrow {
 	var all []arrow
 	add := func(from, label string, e *schema.Edge, dashed bool) {
-		if e.Counter == "" {
-			all = append(all, arrow{from, e.To, label, dashed})
-			return
+		for _, key := range turnings(e) {
+			all = append(all, arrow{from, e.Routes[key], label + ": " + key, dashed})
 		}
-		all = append(all, arrow{from, e.To, fmt.Sprintf("%s (%d × %s)", label, e.Limit, e.Counter), dashed},
-			arrow{from, e.Then, label + ", spent", true})
+		to := label
+		if len(e.Effects) > 0 {
+			to += "; " + strings.Join(e.Effects, ", ")
+		}
+		first := to
+		if e.Counter != "" {
+			first += fmt.Sprintf(" (%d × %s)", e.Limit, e.Counter)
+		}
+		if a := e.Approval; a != nil {
+			all = append(all, arrow{from, e.To, first + ", " + a.Capability + " approved", dashed},
+				arrow{from, a.Denied, label + ", " + a.Capability + " denied", true})
+		} else {
+			all = append(all, arrow{from, e.To, first, dashed})
+		}
+		if e.Counter != "" {
+			all = append(all, arrow{from, e.Then, label + ", spent", true})
+		}
 	}
 	for _, name := range ordered(g) {
 		for _, outcome := range byBlockedLast(g.Nodes[name].On) {
@@ -181,6 +231,14 @@ func arrows(p *schema.Plan, g *schema.Graph) []arrow {
 	return all
 }
 
+// endLabel is an end's name, with what happens there on a line of its own.
+func endLabel(name string, end *schema.End, line string) string {
+	if effects := does(end); effects != "" {
+		return name + line + effects
+	}
+	return name
+}
+
 func drawMermaid(p *schema.Plan, planes []string) string {
 	var b strings.Builder
 	b.WriteString("flowchart TD\n")
@@ -190,12 +248,15 @@ func drawMermaid(p *schema.Plan, planes []string) string {
 		fmt.Fprintf(&b, "  subgraph %s [\"%s\"]\n", plane, g.ID)
 		for _, family := range g.Claim {
 			fmt.Fprintf(&b, "    %s_in_%s([%s]) --> %s\n", plane, family, family, id(g.Entry[family]))
+			for _, node := range g.Targets[family] {
+				fmt.Fprintf(&b, "    %s_in_%s -.->|\"target_stage\"| %s\n", plane, family, id(node))
+			}
 		}
 		for _, name := range ordered(g) {
 			fmt.Fprintf(&b, "    %s[%s]\n", id(name), name)
 		}
 		for _, name := range slices.Sorted(maps.Keys(g.Ends)) {
-			fmt.Fprintf(&b, "    %s([%s])\n", id(name), name)
+			fmt.Fprintf(&b, "    %s([%s])\n", id(name), endLabel(name, g.Ends[name], "<br>"))
 		}
 		for _, a := range arrows(p, g) {
 			line := "-->"
@@ -219,12 +280,15 @@ func drawDot(p *schema.Plan, planes []string) string {
 		for _, family := range g.Claim {
 			fmt.Fprintf(&b, "    %s [label=%s, shape=plaintext]\n", id("in."+family), strconv.Quote(family))
 			fmt.Fprintf(&b, "    %s -> %s\n", id("in."+family), id(g.Entry[family]))
+			for _, node := range g.Targets[family] {
+				fmt.Fprintf(&b, "    %s -> %s [label=\"target_stage\", style=dashed]\n", id("in."+family), id(node))
+			}
 		}
 		for _, name := range ordered(g) {
 			fmt.Fprintf(&b, "    %s [label=%s, shape=box]\n", id(name), strconv.Quote(name))
 		}
 		for _, name := range slices.Sorted(maps.Keys(g.Ends)) {
-			fmt.Fprintf(&b, "    %s [label=%s, shape=ellipse]\n", id(name), strconv.Quote(name))
+			fmt.Fprintf(&b, "    %s [label=%s, shape=ellipse]\n", id(name), strconv.Quote(endLabel(name, g.Ends[name], "\n")))
 		}
 		for _, a := range arrows(p, g) {
 			style := ""

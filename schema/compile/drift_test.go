@@ -43,6 +43,7 @@ func TestTypesMatchDefinitions(t *testing.T) {
 		{"#Graph", schema.Graph{}, []string{"id"}, nil},
 		{"#Node", schema.Node{}, []string{"from"}, nil},
 		{"#Edge", schema.Edge{}, nil, nil},
+		{"#EdgeApproval", schema.EdgeApproval{}, nil, nil},
 		{"#Resume", schema.Resume{}, nil, nil},
 		{"#End", schema.End{}, nil, nil},
 		{"#Runner", schema.RunnerConfig{}, []string{"name"}, nil},

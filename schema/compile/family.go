@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"cuelang.org/go/cue"
@@ -43,34 +44,73 @@ func (w *workflow) checkDefinition(f *schema.Family, r *report) {
 	}
 }
 
+// fieldsOf lists the fields that documents of any of the named families may have.
+func (w *workflow) fieldsOf(families map[string]*schema.Family, ids []string) []string {
+	var fields []string
+	for _, id := range ids {
+		if f := families[id]; f != nil {
+			fields = append(fields, namesOf(w.value.LookupPath(cue.ParsePath(f.Definition))).known...)
+		}
+	}
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}
+
 // definition is the CUE text of a definition that a workflow file brings, with the other definitions of that
 // file, which it may need; "" when no file brings it, because it is built in.
 func (w *workflow) definition(name string) string {
-	for _, f := range w.syntax {
-		var decls []ast.Decl
-		found := false
-		for _, decl := range f.Decls {
-			field, ok := decl.(*ast.Field)
-			if !ok {
-				if _, isImport := decl.(*ast.ImportDecl); isImport {
-					decls = append(decls, decl)
-				}
-				continue
-			}
-			label, _, err := ast.LabelName(field.Label)
-			if err != nil || label[0] != '#' && label[0] != '_' {
-				continue
-			}
-			found = found || label == name
+	f := w.brings(name)
+	if f == nil {
+		return ""
+	}
+	var decls []ast.Decl
+	for _, decl := range f.Decls {
+		_, isImport := decl.(*ast.ImportDecl)
+		if label := definitionLabel(decl); isImport || label != "" {
 			decls = append(decls, decl)
 		}
-		if !found {
-			continue
-		}
-		text, err := format.Node(&ast.File{Decls: decls})
-		if err == nil {
-			return string(text)
+	}
+	text, err := format.Node(&ast.File{Decls: decls})
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// brings is the workflow file that defines a name, or nil.
+func (w *workflow) brings(name string) *ast.File {
+	for _, f := range w.syntax {
+		if slices.ContainsFunc(f.Decls, func(d ast.Decl) bool { return definitionLabel(d) == name }) {
+			return f
 		}
 	}
-	return ""
+	return nil
+}
+
+// definitionLabel is the label of a definition or of a hidden field; "" of anything else.
+func definitionLabel(decl ast.Decl) string {
+	field, ok := decl.(*ast.Field)
+	if !ok {
+		return ""
+	}
+	label, _, err := ast.LabelName(field.Label)
+	if err != nil || label[0] != '#' && label[0] != '_' {
+		return ""
+	}
+	return label
+}
+
+// describes reports whether an artifact can be held to a definition: a built-in one, or one that stands in the file of
+// a family, because that is what becomes part of the plan.
+func (w *workflow) describes(name string, families map[string]*schema.Family) bool {
+	f := w.brings(name)
+	if f == nil {
+		return w.value.LookupPath(cue.ParsePath(name)).Exists()
+	}
+	for _, family := range families {
+		if w.brings(family.Definition) == f {
+			return true
+		}
+	}
+	return false
 }

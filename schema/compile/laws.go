@@ -31,9 +31,18 @@ func (c *compiler) checkKinds() {
 				say(fmt.Sprintf("no stage kind writes an artifact %q", name), choice(name, written), "reads", fmt.Sprint(i))
 			}
 		}
+		for i, field := range kind.NeedsOneOf {
+			if known := c.assets.fieldsOf(c.plan.Families, kind.Owns); !slices.Contains(known, field) {
+				say(fmt.Sprintf("no document that the stage works on has a field %q", field), choice(field, known), "needs_one_of", fmt.Sprint(i))
+			}
+		}
 		for _, a := range kind.Writes {
 			if !plainFile(a.File) {
 				say(fmt.Sprintf("%q cannot be written there", a.File), "an artifact is a file of the request folder that is not one of the runtime's own", "writes", a.Name, "file")
+			}
+			if a.Schema != "" && !c.assets.describes(a.Schema, c.plan.Families) {
+				say(fmt.Sprintf("there is no definition %s of what is written", a.Schema),
+					"write it into the file of a family, beside the definition of its documents", "writes", a.Name, "schema")
 			}
 			for i, outcome := range a.On {
 				if kind.Outcomes[outcome] == nil {
@@ -100,6 +109,7 @@ func (c *compiler) checkGraph(g *schema.Graph) {
 		return
 	}
 	l.ownership(l.reach())
+	l.produced()
 	l.acyclic()
 }
 
@@ -181,6 +191,7 @@ func (l lawyer) edge(e *schema.Edge, field ...string) {
 		}
 	}
 	l.keys(e, field...)
+	l.asks(e, targets, field...)
 	if end := l.graph.Ends[e.To]; end != nil && end.Gate != nil && e.Counter != "" {
 		l.say(fmt.Sprintf("counts %s on the way to %s, whose gate counts itself", e.Counter, e.To), "leave the counter to the gate", field...)
 	}
@@ -208,35 +219,6 @@ func (l lawyer) edge(e *schema.Edge, field ...string) {
 	}
 }
 
-// effectKeys are those that the effects decide on.
-var effectKeys = map[string][]string{
-	schema.EffectDisposition: {"blocked", "emitted_child_specs"},
-	schema.EffectRepair:      {"apply_repaired_generated_task", "block", "rerun_contractor", "rerun_evaluator", "rerun_manager"},
-	schema.EffectProve:       {"remediation"},
-	schema.EffectHandoff:     {"blocked", "noop", "to_execution", "to_planning"},
-}
-
-// keys: what an effect may decide is routed, and nothing else.
-func (l lawyer) keys(e *schema.Edge, field ...string) {
-	var known []string
-	partly := false
-	for _, effect := range e.Effects {
-		known = append(known, effectKeys[effect]...)
-		partly = partly || effect == schema.EffectHandoff // what is not routed contradicts the outcome
-	}
-	slices.Sort(known)
-	for _, key := range known {
-		if e.Routes[key] == "" && !partly {
-			l.say(fmt.Sprintf("nothing says where %s leads", key), fmt.Sprintf("add routes: %s: \"node or end\"", key), field...)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(e.Routes)) {
-		if !slices.Contains(known, key) {
-			l.say(fmt.Sprintf("no effect of the edge decides on %q", key), choice(key, known), field...)
-		}
-	}
-}
-
 func (l lawyer) kind(node string) *schema.StageKind { return l.plan.Stages[l.graph.Nodes[node].Stage] }
 
 func (l lawyer) ends() {
@@ -247,11 +229,8 @@ func (l lawyer) ends() {
 			l.say(fmt.Sprintf("class %s does not go with state %s", end.Class, end.State),
 				"success and no_op end as done, followup_needed as what you like, the others as another state", "ends", name)
 		}
-		for effect, state := range map[string]string{
-			schema.EffectComplete: schema.StateDone, schema.EffectBlock: schema.StateBlocked, schema.EffectEscalate: schema.StateBlocked,
-			schema.EffectClose: schema.StateDone, schema.EffectRemediate: schema.StateOpen, schema.EffectPromote: schema.StateDone,
-		} {
-			if slices.Contains(end.Effects, effect) && end.State != state {
+		for _, effect := range slices.Sorted(maps.Keys(leaves)) {
+			if state := leaves[effect]; slices.Contains(end.Effects, effect) && end.State != state {
 				l.say(fmt.Sprintf("effect %s leaves an item %s, and the end says %s", effect, state, end.State), "", "ends", name)
 			}
 		}
@@ -314,6 +293,9 @@ func (l lawyer) hops(node, family string) []hop {
 			if family == "" || l.graph.Nodes[to] == nil || slices.Contains(l.kind(to).Owns, family) { // else the plan refuses it
 				all = append(all, hop{to, by + " with " + key, free})
 			}
+		}
+		if e.Approval != nil {
+			all = append(all, hop{e.Approval.Denied, by + " denied", free})
 		}
 		if e.Resume == nil {
 			return

@@ -31,6 +31,7 @@ var goTypes = map[string]any{
 	"#Cancel": schema.Cancel{}, "#Note": schema.Note{}, "#Closure": schema.Closure{}, "#Learned": schema.Learned{}, "#Run": schema.Run{}, "#Step": schema.Step{},
 	"#Result": schema.Result{}, "#Declined": schema.Declined{}, "#Control": schema.Control{}, "#Pause": schema.Pause{}, "#Stop": schema.Stop{},
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
+	"#Pending": schema.Pending{}, "#Ruling": schema.Ruling{},
 	"#Blueprint": schema.Blueprint{}, "#GitHead": schema.GitHead{}, "#RootFault": schema.RootFault{}, "#Hold": schema.Hold{},
 	"#Held": schema.Held{}, "#Evidence": schema.Evidence{}, "#EvidenceItem": schema.EvidenceItem{}, "#EvidenceResult": schema.EvidenceResult{},
 }

@@ -176,7 +176,8 @@ func style(e workspace.Event) term.Style {
 	switch e.Type {
 	case workspace.EvDone:
 		return term.Green
-	case workspace.EvBlocked, workspace.EvPlanRejected, workspace.EvRunnerStalled, workspace.EvDeclined, workspace.EvFault:
+	case workspace.EvBlocked, workspace.EvPlanRejected, workspace.EvRunnerStalled, workspace.EvDeclined, workspace.EvFault,
+		workspace.EvUnlearned:
 		return term.Red
 	case workspace.EvPaused, workspace.EvHeld, workspace.EvRunnerWaits, workspace.EvRestarted:
 		return term.Yellow

@@ -44,12 +44,18 @@ var said = map[string]string{
 	workspace.EvRunnerResumed: "runner resumed",
 	workspace.EvHeld:          "change held",
 	workspace.EvAccepted:      "change accepted",
+	workspace.EvAsked:         "waits for an approval",
+	workspace.EvApproved:      "approved",
+	workspace.EvDenied:        "denied",
+	workspace.EvWithdrawn:     "asks for no approval any more",
 	workspace.EvForeign:       "kept a stranger's file",
 	workspace.EvDeclined:      "outbox document declined",
 	workspace.EvOpened:        "closure target open",
 	workspace.EvReady:         "ready to be judged",
 	workspace.EvReturned:      "not ready to be judged any more",
 	workspace.EvFault:         "cannot be judged",
+	workspace.EvLearned:       "skill learned",
+	workspace.EvUnlearned:     "skill not changed",
 }
 
 // Untold is the type of the event that stands for a record without one.

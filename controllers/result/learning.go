@@ -1,0 +1,211 @@
+package result
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// raise opens the learning requests that the plan wants when a stage ends like this one, in the commit of its
+// result. A failure raises none: nobody said how the stage ended, and what a broken connection teaches is no skill.
+func (h *harvest) raise(v schema.Verdict) {
+	if v.Failure != "" {
+		return
+	}
+	n := 0
+	for _, t := range h.plan.Triggers {
+		if t.Stage != h.kind.ID || !slices.Contains(t.Outcomes, v.Outcome) {
+			continue
+		}
+		n++
+		h.request(t, n)
+	}
+}
+
+// request admits one of them. Its id is that of the step, so that the same step raises it once.
+func (h *harvest) request(t schema.Trigger, n int) {
+	id := fmt.Sprintf("learn-%s-%d", h.run.ID, len(h.run.Steps)+1)
+	if n > 1 {
+		id = fmt.Sprintf("%s-%d", id, n)
+	}
+	if h.Items[schema.Key{Family: schema.FamilyLearning, ID: id}] != nil {
+		return
+	}
+	doc := &schema.Document{Kind: schema.FamilyLearning, ID: id, Fields: h.lesson(t, id)}
+	it, data, err := h.NewItem(h.Registry.Admit(doc, "runtime", h.Now), "runtime")
+	if err != nil {
+		h.note("no learning request: " + err.Error())
+		return
+	}
+	h.m.AdmitItem(it, data)
+	h.step.Spawned = append(h.step.Spawned, it.Key())
+}
+
+// lesson says what is to be learned from, and where the evidence lies.
+func (h *harvest) lesson(t schema.Trigger, id string) map[string]any {
+	fields := map[string]any{
+		"learning_request_id": id,
+		"title":               fmt.Sprintf("Learn from %s of %s", h.kind.ID, h.item.ID),
+		"summary":             fmt.Sprintf("%s of %s ended with %s.", h.kind.ID, h.item.Key(), h.step.Outcome),
+		"requested_action":    t.Action,
+		"target_stage":        t.Target,
+		"originating_run_ids": []any{h.run.ID},
+		"trigger_metadata": map[string]any{
+			"stage": h.kind.ID, "outcome": h.step.Outcome, "item": h.item.Key().String(),
+			"trigger": t.Target + ": " + t.Action,
+		},
+	}
+	paths := []any{}
+	for _, s := range append(slices.Clone(h.run.Steps), h.step) {
+		for _, file := range slices.Sorted(maps.Keys(s.Artifacts)) {
+			paths = append(paths, path.Join(workspace.RequestDir(h.run.ID, s.Request), file))
+		}
+	}
+	if n := len(paths) - schema.MaxItems; n > 0 {
+		paths = paths[n:] // the latest say most
+	}
+	if len(paths) > 0 {
+		fields["artifact_paths"] = paths
+	}
+	if len(t.OutputPaths) > 0 {
+		outputs := []any{}
+		for _, p := range t.OutputPaths {
+			outputs = append(outputs, p)
+		}
+		fields["preferred_output_paths"] = outputs
+	}
+	for name, value := range map[string]string{
+		"target_skill_id": t.TargetSkill, "root_spec_id": h.root(), "root_idea_id": h.item.Lineage.RootIdeaID,
+	} {
+		if value != "" {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+// The effect learn: a curator_decision is to be applied.
+
+const (
+	decisionSchema = "#CuratorDecision"
+	maxSkillFiles  = 64
+	skillHead      = "SKILL.md"
+)
+
+// skillName is what a folder or file of a skill may be called.
+var skillName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+
+// decideLearn holds the decision against the files that the stage wrote for it.
+func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
+	no := func(format string, args ...any) (string, *schema.Verdict) {
+		return "", refuse(schema.FailInvalidArtifact, format, args...)
+	}
+	d, file := h.curated()
+	switch {
+	case d == nil:
+		return no("%s decides on a skill, and there is no valid decision", h.kind.ID)
+	case d.Decision != "apply":
+		return no("%s: decision %s contradicts %s, which changes a skill", file, d.Decision, h.c.Claim.Outcome)
+	case !schema.ValidID(d.TargetSkillID):
+		return no("%s: target_skill_id must name the skill that changes", file)
+	}
+	if asked := h.asked(); asked != "" && asked != d.TargetSkillID {
+		return no("%s changes skill %s, and the request is about %s", file, d.TargetSkillID, asked)
+	}
+	_, files := h.update()
+	if len(files) > maxSkillFiles {
+		return no("the skill has %d files, at most %d are taken", len(files), maxSkillFiles)
+	}
+	named := map[string]bool{}
+	for rel, f := range files {
+		named[rel] = true
+		for part := range strings.SplitSeq(rel, "/") {
+			if !skillName.MatchString(part) {
+				return no("%s: a skill's files and folders have names of letters, digits, '.', '_' and '-', and do not begin with '.'", f.Path)
+			}
+		}
+		if len(rel) > 500 {
+			return no("%s: its path is too long", f.Path)
+		}
+		if f.Digest == "" || f.Size > schema.MaxFile {
+			return no("%s has %d bytes, at most %d are taken", f.Path, f.Size, schema.MaxFile)
+		}
+	}
+	if !named[skillHead] {
+		return no("the skill has no %s", skillHead)
+	}
+	for _, c := range d.Changes {
+		if !named[c.Path] {
+			return no("%s: changes %s, which is not among the skill's files", file, c.Path)
+		}
+	}
+	return "", nil
+}
+
+// learn remembers what waits for its moment: the skill is written when no other plane works.
+func (h *harvest) learn() {
+	d, _ := h.curated()
+	_, files := h.update()
+	l := &schema.Learned{Skill: d.TargetSkillID, Run: h.run.ID, Request: h.step.Request}
+	for _, rel := range slices.Sorted(maps.Keys(files)) {
+		l.Files = append(l.Files, files[rel])
+	}
+	if old := h.item.Learned; old != nil {
+		h.note(fmt.Sprintf("the change of skill %s that request %s decided on was overtaken before it was made", old.Skill, old.Request))
+	}
+	h.item.Learned = l
+}
+
+// curated is what the stage decided, with the file that says so.
+func (h *harvest) curated() (*schema.CuratorDecision, string) {
+	for _, a := range h.kind.Writes {
+		if a.Schema != decisionSchema {
+			continue
+		}
+		d := new(schema.CuratorDecision)
+		if h.record(a.File, d) {
+			return d, a.File
+		}
+		return nil, a.File
+	}
+	return nil, ""
+}
+
+// asked is the skill that the item's document names; "" when it names none.
+func (h *harvest) asked() string {
+	q := workspace.AskFile(h.item.Path)
+	a, read := h.Asked[q]
+	if !read {
+		h.asks = append(h.asks, q)
+		return ""
+	}
+	doc, _ := h.Registry.ParseStored(h.item.Family, h.item.Path, a.Data)
+	if doc == nil || a.Digest != h.item.Document { // what a hand made of it since, the agent has not seen
+		return ""
+	}
+	asked, _ := doc.Fields["target_skill_id"].(string)
+	return asked
+}
+
+// update lists the files of the skill as it shall be, by their paths in it, with the folder they lie in: the one
+// folder that the stage's kind writes.
+func (h *harvest) update() (folder string, files map[string]schema.File) {
+	for _, a := range h.kind.Writes {
+		if strings.HasSuffix(a.File, "/") {
+			folder = a.File
+		}
+	}
+	files = map[string]schema.File{}
+	for _, f := range h.c.Artifacts {
+		if rel, ok := strings.CutPrefix(f.Path, folder); ok && folder != "" {
+			files[rel] = f
+		}
+	}
+	return folder, files
+}
