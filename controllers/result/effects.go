@@ -144,8 +144,7 @@ func (h *harvest) escalate() {
 		return
 	}
 	h.item.Raised = it.ID
-	h.m.AdmitItem(it, data)
-	h.step.Spawned = append(h.step.Spawned, it.Key())
+	h.born(it, data)
 }
 
 // stall takes the open closure target of a root out of the way: its work goes round in circles, and somebody has to look.

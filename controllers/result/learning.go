@@ -43,8 +43,7 @@ func (h *harvest) request(t schema.Trigger, n int) {
 		h.note("no learning request: " + err.Error())
 		return
 	}
-	h.m.AdmitItem(it, data)
-	h.step.Spawned = append(h.step.Spawned, it.Key())
+	h.born(it, data)
 }
 
 // lesson says what is to be learned from, and where the evidence lies.

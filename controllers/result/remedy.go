@@ -59,8 +59,7 @@ func (h *harvest) remediate() {
 			h.stallHere(schema.FailInvalidArtifact, "no incident: "+err.Error())
 			return
 		}
-		h.m.AdmitItem(it, data)
-		h.step.Spawned = append(h.step.Spawned, it.Key())
+		h.born(it, data)
 	}
 }
 
