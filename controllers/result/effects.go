@@ -1,7 +1,6 @@
 package result
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -34,7 +33,7 @@ var effects = map[string]effect{
 	schema.EffectEscalate: {apply: (*harvest).escalate},
 
 	schema.EffectDisposition: {decide: (*harvest).disposition},
-	schema.EffectHandoff:     {decide: (*harvest).handoff, rests: packetArtifact, broken: schema.FailHandoff},
+	schema.EffectHandoff:     {decide: (*harvest).handoff, rests: schema.DefRecon, broken: schema.FailHandoff},
 	schema.EffectDecompose:   {decide: (*harvest).decompose},
 	schema.EffectDraft:       {decide: (*harvest).drafts, apply: (*harvest).shelve, wanted: true},
 	schema.EffectPacket:      {decide: (*harvest).packet, apply: (*harvest).further, wanted: true},
@@ -92,38 +91,6 @@ func (h *harvest) broken(outcome, file, class string) string {
 // refuse is the verdict on a result that does not bear out what would follow.
 func refuse(class, format string, args ...any) *schema.Verdict {
 	return &schema.Verdict{Failure: class, Message: fmt.Sprintf(format, args...)}
-}
-
-// record reads what a valid artifact with a definition says; false when the stage did not write it.
-func (h *harvest) record(file string, into any) bool {
-	data, there := h.seen.Records[file]
-	return there && json.Unmarshal(data, into) == nil
-}
-
-// artifact is what the completion lists of a file; nil when the stage did not write it.
-func (h *harvest) artifact(file string) *schema.File {
-	for i := range h.c.Artifacts {
-		if h.c.Artifacts[i].Path == file {
-			return &h.c.Artifacts[i]
-		}
-	}
-	return nil
-}
-
-// bytes are those of an artifact as it was listed. The first time nobody has read them: they are asked for, and the
-// whole result is looked at again.
-func (h *harvest) bytes(file string) ([]byte, bool) {
-	f := h.artifact(file)
-	if f == nil {
-		return nil, false
-	}
-	q := workspace.AskFile(path.Join(workspace.RequestDir(h.run.ID, h.run.Request), file))
-	a, read := h.Asked[q]
-	if !read {
-		h.asks = append(h.asks, q)
-		return nil, false
-	}
-	return a.Data, a.Err == "" && a.Digest == f.Digest
 }
 
 // escalate blocks the item and opens an incident about it in the incident family's queue. The item waits for the work

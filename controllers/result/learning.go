@@ -93,9 +93,8 @@ func (h *harvest) lesson(t schema.Trigger, id string) map[string]any {
 // The effect learn: a curator_decision is to be applied.
 
 const (
-	decisionSchema = "#CuratorDecision"
-	maxSkillFiles  = 64
-	skillHead      = "SKILL.md"
+	maxSkillFiles = 64
+	skillHead     = "SKILL.md"
 )
 
 // skillName is what a folder or file of a skill may be called.
@@ -106,10 +105,13 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 	no := func(format string, args ...any) (string, *schema.Verdict) {
 		return "", refuse(schema.FailInvalidArtifact, format, args...)
 	}
-	d, file := h.curated()
+	var d schema.CuratorDecision
+	a, there := h.written(schema.DefCurator, &d)
+	if !there {
+		return "", h.without(schema.DefCurator)
+	}
+	file := a.File
 	switch {
-	case d == nil:
-		return no("%s decides on a skill, and there is no valid decision", h.kind.ID)
 	case d.Decision != "apply":
 		return no("%s: decision %s contradicts %s, which changes a skill", file, d.Decision, h.c.Claim.Outcome)
 	case !schema.ValidID(d.TargetSkillID):
@@ -118,7 +120,7 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 	if asked := h.asked(); asked != "" && asked != d.TargetSkillID {
 		return no("%s changes skill %s, and the request is about %s", file, d.TargetSkillID, asked)
 	}
-	_, files := h.update()
+	files := h.update()
 	if len(files) > maxSkillFiles {
 		return no("the skill has %d files, at most %d are taken", len(files), maxSkillFiles)
 	}
@@ -150,8 +152,9 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 
 // learn remembers what waits for its moment: the skill is written when no other plane works.
 func (h *harvest) learn() {
-	d, _ := h.curated()
-	_, files := h.update()
+	var d schema.CuratorDecision
+	h.written(schema.DefCurator, &d)
+	files := h.update()
 	l := &schema.Learned{Skill: d.TargetSkillID, Run: h.run.ID, Request: h.step.Request}
 	for _, rel := range slices.Sorted(maps.Keys(files)) {
 		l.Files = append(l.Files, files[rel])
@@ -160,21 +163,6 @@ func (h *harvest) learn() {
 		h.note(fmt.Sprintf("the change of skill %s that request %s decided on was overtaken before it was made", old.Skill, old.Request))
 	}
 	h.item.Learned = l
-}
-
-// curated is what the stage decided, with the file that says so.
-func (h *harvest) curated() (*schema.CuratorDecision, string) {
-	for _, a := range h.kind.Writes {
-		if a.Schema != decisionSchema {
-			continue
-		}
-		d := new(schema.CuratorDecision)
-		if h.record(a.File, d) {
-			return d, a.File
-		}
-		return nil, a.File
-	}
-	return nil, ""
 }
 
 // asked is the skill that the item's document names; "" when it names none.
@@ -195,17 +183,18 @@ func (h *harvest) asked() string {
 
 // update lists the files of the skill as it shall be, by their paths in it, with the folder they lie in: the one
 // folder that the stage's kind writes.
-func (h *harvest) update() (folder string, files map[string]schema.File) {
+func (h *harvest) update() map[string]schema.File {
+	folder := ""
 	for _, a := range h.kind.Writes {
 		if strings.HasSuffix(a.File, "/") {
 			folder = a.File
 		}
 	}
-	files = map[string]schema.File{}
+	files := map[string]schema.File{}
 	for _, f := range h.c.Artifacts {
 		if rel, ok := strings.CutPrefix(f.Path, folder); ok && folder != "" {
 			files[rel] = f
 		}
 	}
-	return folder, files
+	return files
 }

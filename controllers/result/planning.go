@@ -10,12 +10,6 @@ import (
 	"millrace/workspace"
 )
 
-// Definitions of the artifacts that planning decides by.
-const (
-	dispositionArtifact = "#PlannerDisposition"
-	packetArtifact      = "#ReconPacket"
-)
-
 // What a disposition may say.
 const (
 	readyForManager = "active_source_ready_for_manager"
@@ -25,11 +19,12 @@ const (
 
 // disposition lets the artifact of that name decide what becomes of the item. Nothing of it is guessed.
 func (h *harvest) disposition() (key string, refused *schema.Verdict) {
-	file := h.fileOf(dispositionArtifact)
 	var d schema.PlannerDisposition
-	if !h.record(file, &d) {
-		return "", refuse(schema.FailMissingArtifact, "%s decides what becomes of %s, and it was not written", named(file, dispositionArtifact), h.item.Key())
+	a, there := h.written(schema.DefDisposition, &d)
+	if !there {
+		return "", h.without(schema.DefDisposition)
 	}
+	file := a.File
 	specs := h.offered("spec_id")
 	switch about := (schema.Key{Family: d.SourceFamily, ID: d.SourceID}); {
 	case about != h.item.Key():
@@ -61,11 +56,12 @@ func (h *harvest) disposition() (key string, refused *schema.Verdict) {
 
 // handoff holds a recon packet against the item, the outcome and what is proposed: the three say the same.
 func (h *harvest) handoff() (key string, refused *schema.Verdict) {
-	file := h.fileOf(packetArtifact)
 	var p schema.ReconPacket
-	if !h.record(file, &p) {
-		return "", refuse(schema.FailHandoff, "%s says where %s goes, and it was not written", named(file, packetArtifact), h.item.Key())
+	a, there := h.written(schema.DefRecon, &p)
+	if !there {
+		return "", refuse(schema.FailHandoff, "%s", h.without(schema.DefRecon).Message)
 	}
+	file := a.File
 	switch {
 	case p.ProbeID != h.item.ID:
 		return "", refuse(schema.FailHandoff, "%s is about %s, and the work item is %s", file, p.ProbeID, h.item.ID)
@@ -113,24 +109,6 @@ func (h *harvest) decompose() (string, *schema.Verdict) {
 	}
 	return "", refuse(schema.FailMissingArtifact, "%s proposes no task that can be admitted%s: write each task into %s/, or end with %s",
 		h.c.Claim.Outcome, h.unadmitted(), schema.OutboxFolder, schema.OutcomeBlocked)
-}
-
-// fileOf is the file of the artifact with a definition, by what the stage's kind says it writes.
-func (h *harvest) fileOf(definition string) string {
-	for _, a := range h.kind.Writes {
-		if a.Schema == definition {
-			return a.File
-		}
-	}
-	return ""
-}
-
-// named is a file that there may be none for, because the kind does not say that it writes one.
-func named(file, definition string) string {
-	if file == "" {
-		return "an artifact of " + definition
-	}
-	return file
 }
 
 // offered lists the ids that the outbox brings of the families with an id field, sorted: admitted by this result, or
