@@ -60,7 +60,7 @@ func (h *harvest) left(request, file string, digest schema.Digest) (data []byte,
 	case a.Err != "":
 		why = a.Err
 	case a.Digest != digest:
-		why = "it is not what the stage left"
+		why = "it is no longer what the supervisor listed"
 	}
 	return a.Data, answered, why
 }

@@ -38,7 +38,7 @@ func (h *harvest) disposition() (key string, refused *schema.Verdict) {
 	case d.Disposition == readyForManager:
 		return "", nil
 	case d.Disposition == needsPerson:
-		h.because(firstOf(d.RecommendedNextAction, fmt.Sprintf("%s says %s", file, needsPerson)))
+		h.because("", firstOf(d.RecommendedNextAction, fmt.Sprintf("%s says %s", file, needsPerson)))
 		return needsPerson, nil
 	}
 	for _, id := range d.EmittedSpecIDs {
@@ -75,7 +75,7 @@ func (h *harvest) handoff() (key string, refused *schema.Verdict) {
 	case "to_planning":
 		want["spec_id"] = []string{p.EmittedSpecID}
 	default:
-		h.because(fmt.Sprintf("%s decides %s: %s", path.Join(workspace.RequestDir(h.run.ID, h.run.Request), file), p.Decision,
+		h.because("", fmt.Sprintf("%s decides %s: %s", path.Join(workspace.RequestDir(h.run.ID, h.run.Request), file), p.Decision,
 			firstOf(p.InterpretedGoal, firstOf(p.RequestSummary, "it says why"))))
 	}
 	for _, kind := range []struct{ field, emitted, id string }{{"task_id", "emitted_task_id", p.EmittedTaskID}, {"spec_id", "emitted_spec_id", p.EmittedSpecID}} {
@@ -141,9 +141,4 @@ func (h *harvest) unadmitted() string {
 		all = append(all[:most], fmt.Sprintf("and %d more", rest))
 	}
 	return " (" + strings.Join(all, "; ") + ")"
-}
-
-// because is what a blocked item says, when this result blocks it without having failed.
-func (h *harvest) because(message string) {
-	h.why = &schema.Blocked{Class: firstOf(h.run.FirstFailure, schema.ClassBlocked), Message: message, Run: h.run.ID, Node: h.run.Node}
 }

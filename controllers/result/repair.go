@@ -86,7 +86,5 @@ func (h *harvest) repaired() {
 	if _, there := h.written(schema.DefRepair, &d); !there || d.RepairAction != schema.RepairBlock {
 		return
 	}
-	h.why = &schema.Blocked{
-		Class: firstOf(h.run.FirstFailure, schema.ClassBlocked), Message: d.Reason, Run: h.run.ID, Node: h.step.Node,
-	}
+	h.because("", d.Reason)
 }
