@@ -4,6 +4,23 @@ import "time"
 
 // The artifacts that stages write, field by field as in artifacts.cue. All carry an ArtifactHead.
 
+// Definitions of the artifacts that effects take: by what a stage kind declares of these, and by no name of a file or a
+// stage, an effect finds its file. DefTask and DefDraft are of documents that a stage writes as artifacts.
+const (
+	DefDisposition = "#PlannerDisposition"
+	DefRecon       = "#ReconPacket"
+	DefManifest    = "#BlueprintManifest"
+	DefDrafts      = "#BlueprintDrafts"
+	DefDraft       = "#BlueprintDraft"
+	DefPacket      = "#BlueprintPacket"
+	DefCritique    = "#BlueprintCritique"
+	DefEvaluation  = "#BlueprintEvaluation"
+	DefRepair      = "#BlueprintRepairDecision"
+	DefTask        = "#Task"
+	DefVerdict     = "#Verdict"
+	DefCurator     = "#CuratorDecision"
+)
+
 // ArtifactHead says what a file is and who wrote it.
 type ArtifactHead struct {
 	SchemaVersion int       `json:"schema_version"`

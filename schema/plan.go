@@ -142,6 +142,16 @@ type StageKind struct {
 // RetrySafe reports whether a lost attempt may be started again.
 func (k *StageKind) RetrySafe() bool { return k.Idempotence == "retry_safe" }
 
+// Artifact is the first that the kind writes of a definition; nil when it writes none.
+func (k *StageKind) Artifact(definition string) *Artifact {
+	for i := range k.Writes {
+		if k.Writes[i].Schema == definition {
+			return &k.Writes[i]
+		}
+	}
+	return nil
+}
+
 // An Artifact is a file a stage writes into its request folder.
 type Artifact struct {
 	Name     string   `json:"name"`

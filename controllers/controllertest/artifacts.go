@@ -2,6 +2,7 @@ package controllertest
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"millrace/schema"
@@ -21,28 +22,35 @@ func (o *World) Say(outcome string, files map[string]string) *schema.Completion 
 // Write adds files to what a request has left.
 func (o *World) Write(r *schema.Run, c *schema.Completion, files map[string]string) {
 	o.TB.Helper()
-	seen := o.Requests[r.Request]
-	if seen.Records == nil {
-		seen.Records = map[string]json.RawMessage{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		c.Artifacts = append(c.Artifacts, o.Leave(r, name, files[name]))
 	}
+	o.Inspect(r, c)
+}
+
+// Inspect shows what a completion's artifacts say, as the observers do.
+func (o *World) Inspect(r *schema.Run, c *schema.Completion) {
+	o.TB.Helper()
+	seen := o.Requests[r.Request]
+	seen.Records, seen.Invalid = map[string]json.RawMessage{}, nil
 	definitions := map[string]string{}
 	for _, a := range o.plans[r.Plan].Kind(r.Plane, r.Node).Writes {
 		definitions[a.File] = a.Schema
 	}
-	names := []string{}
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		c.Artifacts = append(c.Artifacts, o.Leave(r, name, files[name]))
-		if definitions[name] == "" {
+	for _, f := range c.Artifacts {
+		definition := definitions[f.Path]
+		if definition == "" {
 			continue
 		}
-		record, diags := o.registry.Artifact(definitions[name], name, []byte(files[name]))
+		data, err := o.W.ReadFile(o.Request(r)+"/"+f.Path, schema.MaxFile)
+		if err != nil {
+			seen.Invalid = append(seen.Invalid, schema.Diagnostic{Path: f.Path, Message: err.Error()})
+			continue
+		}
+		record, diags := o.registry.Artifact(definition, f.Path, data)
 		seen.Invalid = append(seen.Invalid, diags...)
 		if record != nil {
-			seen.Records[name] = record
+			seen.Records[f.Path] = record
 		}
 	}
 }

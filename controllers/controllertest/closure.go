@@ -20,11 +20,6 @@ func Closing(config ...string) map[string]string {
 	}
 }
 
-// RootSpec is the declaration of a root spec, with more YAML lines after it.
-func RootSpec(id string, more ...string) string {
-	return fmt.Sprintf("kind: spec\nspec_id: %s\ntitle: All of %s\ngoals: [it is so]\nacceptance: [it is seen]\n%s\n", id, id, strings.Join(more, "\n"))
-}
-
 // Finish ends items as done, as if a run had.
 func (o *World) Finish(keys ...schema.Key) {
 	o.TB.Helper()
@@ -108,7 +103,7 @@ func (o *World) Judge(outcome, verdict string, checks []schema.CheckRecord) *sch
 			c.Artifacts[i] = o.Leave(r, f.Path, verdict)
 		}
 	}
-	o.Inspect(c)
+	o.Inspect(r, c)
 	return c
 }
 
@@ -128,32 +123,8 @@ func (o *World) Rechecked(checks []schema.CheckRecord) *schema.Completion {
 		}
 		c.Artifacts = append(c.Artifacts, schema.File{Path: f.Path, Size: int64(len(data)), Digest: schema.DigestOf(data)})
 	}
-	o.Inspect(c)
+	o.Inspect(r, c)
 	return c
-}
-
-// Inspect shows what a completion's artifacts say, as the observers do.
-func (o *World) Inspect(c *schema.Completion) {
-	o.TB.Helper()
-	r, seen := o.Run(), o.Requests[c.Request]
-	seen.Records, seen.Invalid = map[string]json.RawMessage{}, nil
-	for _, a := range o.plans[r.Plan].Kind(r.Plane, r.Node).Writes {
-		for _, f := range c.Artifacts {
-			if a.Schema == "" || f.Path != a.File {
-				continue
-			}
-			data, err := o.W.ReadFile(o.Request(r)+"/"+f.Path, schema.MaxFile)
-			if err != nil {
-				seen.Invalid = append(seen.Invalid, schema.Diagnostic{Path: f.Path, Message: err.Error()})
-				continue
-			}
-			record, diags := o.registry.Artifact(a.Schema, f.Path, data)
-			seen.Invalid = append(seen.Invalid, diags...)
-			if record != nil {
-				seen.Records[f.Path] = record
-			}
-		}
-	}
 }
 
 // Verdict is a verdict of a root as a judge writes it: "pass", or "gaps" with these titles.

@@ -18,9 +18,9 @@ func Task(id string, more ...string) string {
 	return fmt.Sprintf("kind: task\ntask_id: %s\ntitle: Do %s\nacceptance: [it is done]\n%s\n", id, id, strings.Join(more, "\n"))
 }
 
-// Spec is the declaration of a spec, with more YAML lines after it.
+// Spec is the declaration of a spec, with more YAML lines after it. It is a root: it descends from nothing.
 func Spec(id string, more ...string) string {
-	return fmt.Sprintf("kind: spec\nspec_id: %s\ntitle: Want %s\ngoals: [it is so]\nacceptance: [it is so]\n%s\n", id, id, strings.Join(more, "\n"))
+	return fmt.Sprintf("kind: spec\nspec_id: %s\ntitle: All of %s\ngoals: [it is so]\nacceptance: [it is seen]\n%s\n", id, id, strings.Join(more, "\n"))
 }
 
 // Admit admits the documents of a YAML declaration, oldest first.

@@ -22,7 +22,7 @@ func judged(t *testing.T, change func(o *controllertest.World, c *schema.Closure
 	files["entrypoints/planning/arbiter.md"] = "# Arbiter\n\nJudge it. Artifacts: rubric.md, verdict.json, arbiter_report.md.\n"
 	files["skills/stage/planning/arbiter-core/SKILL.md"] = "# Judging\n"
 	o := world(t, files)
-	o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: make test}]"))
+	o.Admit(controllertest.Spec("root", "checks: [{name: unit, run: make test}]"))
 	o.Finish(schema.Key{Family: "spec", ID: "root"})
 	o.Admit(controllertest.Task("a", "root_spec_id: root", "checks: [{name: unit, run: make more, in: lib}, {name: again, run: make test}]"))
 	o.Settle()
@@ -175,7 +175,7 @@ func TestAChangedContractIsPutBack(t *testing.T) {
 func TestALargeLineageIsBounded(t *testing.T) {
 	o := world(t, controllertest.Closing())
 	const n = 700
-	docs, keys := []string{controllertest.RootSpec("root")}, []schema.Key{{Family: "spec", ID: "root"}}
+	docs, keys := []string{controllertest.Spec("root")}, []schema.Key{{Family: "spec", ID: "root"}}
 	for i := range n {
 		id := fmt.Sprintf("t%03d", i)
 		docs, keys = append(docs, controllertest.Task(id, "root_spec_id: root")), append(keys, schema.Key{Family: "task", ID: id})
@@ -221,7 +221,7 @@ func TestALargeLineageIsBounded(t *testing.T) {
 func TestALineageWithoutChecksSaysSo(t *testing.T) {
 	for config, want := range map[string]string{"": "closes as unproven", "closure:\n  require_checks: true": "closure.require_checks"} {
 		o := world(t, controllertest.Closing(config))
-		o.Admit(controllertest.RootSpec("root"))
+		o.Admit(controllertest.Spec("root"))
 		o.Finish(schema.Key{Family: "spec", ID: "root"})
 		o.Ready("root")
 		if text := prompt(t, o); !strings.Contains(text, want) || strings.Contains(text, "They have been run before you") {

@@ -93,9 +93,14 @@ func (h *harvest) receive(file string, doc *schema.Document, trial *workspace.Dr
 func (h *harvest) trial() *workspace.Draft {
 	trial := h.Draft(&workspace.Mutation{By: name})
 	for _, a := range h.admitted {
-		sketch := a.item.Clone()
-		trial.Put(sketch)
-		trial.Arrange(sketch, a.doc, h.kind.ID)
+		h.sketch(trial, a.item, a.doc)
 	}
 	return trial
+}
+
+// sketch adds an item to a trial; the item itself is carried out with the rest of the result.
+func (h *harvest) sketch(trial *workspace.Draft, it *schema.Item, doc *schema.Document) {
+	it = it.Clone()
+	trial.Put(it)
+	trial.Arrange(it, doc, h.kind.ID)
 }

@@ -21,9 +21,9 @@ func (h *harvest) worked() *schema.Blueprint {
 // the one after the newest.
 func (h *harvest) packet() (string, *schema.Verdict) {
 	var p schema.BlueprintPacket
-	a, there := h.written(defPacket, &p)
+	a, there := h.written(schema.DefPacket, &p)
 	if !there {
-		return "", h.without(defPacket)
+		return "", h.without(schema.DefPacket)
 	}
 	d, refused := h.draft()
 	if refused == nil {
@@ -68,15 +68,16 @@ func (h *harvest) next(file string, p *schema.BlueprintPacket) *schema.Verdict {
 // text keeps what the stage wrote for readers: its first Markdown file that no definition describes.
 func (h *harvest) text(b *schema.Blueprint, name string) *schema.Verdict {
 	for _, a := range h.kind.Writes {
-		if a.Schema != "" || path.Ext(a.File) != ".md" || h.artifact(a.File) == nil {
+		f := h.artifact(a.File)
+		if a.Schema != "" || path.Ext(a.File) != ".md" || f == nil {
 			continue
 		}
-		data, read := h.bytes(a.File)
-		if !read {
-			if len(h.asks) > 0 {
-				return nil // to be read yet
-			}
-			return refuse(schema.FailInvalidArtifact, "%s cannot be read as it was left, or is larger than a document may be", a.File)
+		data, answered, why := h.listed(*f)
+		if !answered {
+			return nil // to be read yet
+		}
+		if why != "" {
+			return refuse(schema.FailInvalidArtifact, "%s cannot be kept: %s", a.File, why)
 		}
 		b.Kept[a.Name] = name
 		return h.keepBytes(name, data)
@@ -95,14 +96,14 @@ func (h *harvest) further() {
 // critique decides that an evaluation which rejects the newest packet is kept, with the critique that says why.
 func (h *harvest) critique() (string, *schema.Verdict) {
 	var e schema.BlueprintEvaluation
-	of, there := h.written(defEvaluation, &e)
+	of, there := h.written(schema.DefEvaluation, &e)
 	if !there {
-		return "", h.without(defEvaluation)
+		return "", h.without(schema.DefEvaluation)
 	}
 	var c schema.BlueprintCritique
-	in, there := h.written(defCritique, &c)
+	in, there := h.written(schema.DefCritique, &c)
 	if !there {
-		return "", h.without(defCritique)
+		return "", h.without(schema.DefCritique)
 	}
 	d, refused := h.draft()
 	for _, step := range []func() *schema.Verdict{

@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	verdictSchema  = "#Verdict"    // the artifact by which a kind judges
 	rubricArtifact = "rubric"      // name of the artifact that it judges by
 	keyRemediation = "remediation" // what the evidence decides when it does not bear the verdict out
 	maxRechecks    = 2             // of a closure's checks, without paying its judge again
@@ -83,9 +82,9 @@ func (h *harvest) lack(id, title, summary string, evidence ...string) {
 // judgement holds the verdict against the target and against the outcome, and reads what is to be kept of it.
 func (h *harvest) judgement(want string) *schema.Verdict {
 	v := new(schema.ClosureVerdict)
-	a, there := h.written(verdictSchema, v)
+	a, there := h.written(schema.DefVerdict, v)
 	if !there {
-		return refuse(schema.FailMissingArtifact, "%s has written no verdict (an artifact of its kind with the schema %s)", h.kind.ID, verdictSchema)
+		return h.without(schema.DefVerdict)
 	}
 	contradiction := ""
 	switch {
@@ -134,7 +133,7 @@ func (h *harvest) keepJudgement() *schema.Verdict {
 		}
 		to := report
 		switch {
-		case a.Schema == verdictSchema:
+		case a.Schema == schema.DefVerdict:
 			to = verdict
 		case a.Name == rubricArtifact:
 			to = rubric
@@ -146,21 +145,6 @@ func (h *harvest) keepJudgement() *schema.Verdict {
 		h.kept = append(h.kept, paper{to, data})
 	}
 	return nil
-}
-
-// listed reads a file that the completion lists; why says that it is not as it was listed.
-func (h *harvest) listed(f schema.File) (data []byte, answered bool, why string) {
-	q := workspace.AskFile(path.Join(workspace.RequestDir(h.run.ID, h.run.Request), f.Path))
-	a, answered := h.Asked[q]
-	switch {
-	case !answered:
-		h.asks = append(h.asks, q)
-	case a.Err != "":
-		why = a.Err
-	case a.Digest != f.Digest:
-		why = "it is no longer what the supervisor listed"
-	}
-	return a.Data, answered, why
 }
 
 // unfinished names what of the lineage is not done: somebody brought it while the judge was at work.

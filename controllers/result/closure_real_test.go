@@ -35,7 +35,7 @@ func supervised(t *testing.T, o *controllertest.World, binary string) *schema.Co
 		t.Fatal(err)
 	}
 	o.Requests[c.Request] = &workspace.RequestSeen{Started: true, Completion: c}
-	o.Inspect(c)
+	o.Inspect(o.Run(), c)
 	return c
 }
 
@@ -54,7 +54,7 @@ func TestAJudgeIsStartedOnce(t *testing.T) {
 	change(t, o, "one\n")
 	starts := filepath.Join(filepath.Dir(o.W.Project), "agents")
 	t.Cleanup(func() { os.Remove(starts) })
-	o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: 'cat main.txt'}]"))
+	o.Admit(controllertest.Spec("root", "checks: [{name: unit, run: 'cat main.txt'}]"))
 	o.Finish(schema.Key{Family: "spec", ID: "root"})
 	o.Ready("root")
 	r := o.Run()

@@ -36,7 +36,7 @@ func lineageOf(t *testing.T, task string, config ...string) *controllertest.Worl
 	o := world(t, controllertest.Closing(config...))
 	gitIn(t, o.W.Project, "init", "-q")
 	change(t, o, "one")
-	o.Admit(controllertest.RootSpec("root") + "---\n" + controllertest.Task("a", "root_spec_id: root\nspec_id: root", task))
+	o.Admit(controllertest.Spec("root") + "---\n" + controllertest.Task("a", "root_spec_id: root\nspec_id: root", task))
 	o.Finish(schema.Key{Family: "spec", ID: "root"}, schema.Key{Family: "task", ID: "a"})
 	return o
 }
@@ -164,7 +164,7 @@ func TestAMissingVerdictStallsTheTarget(t *testing.T) {
 	o := judging(t)
 	c := o.Judge(closes, pass(), o.Passed())
 	c.Artifacts = slices.DeleteFunc(c.Artifacts, func(f schema.File) bool { return f.Path == "verdict.json" })
-	o.Inspect(c)
+	o.Inspect(o.Run(), c)
 	o.Settle()
 	wantTarget(t, o, schema.StateBlocked, "", schema.FailMissingArtifact)
 }
@@ -648,7 +648,7 @@ graphs: "planning.own": {
 		for _, proven := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, proven %v", name, proven), func(t *testing.T) {
 				o := world(t, map[string]string{"modes/closing.cue": strings.Replace(graph, "EDGE", edge, 1)})
-				o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: make}]"))
+				o.Admit(controllertest.Spec("root", "checks: [{name: unit, run: make}]"))
 				o.Finish(schema.Key{Family: "spec", ID: "root"})
 				o.Ready("root")
 				if proven {

@@ -55,8 +55,8 @@ func TestALineageFromItsClaimToItsEnd(t *testing.T) {
 	o := controllertest.T(t, map[string]string{"modes/test.cue": way}, result.New(), recovery.New(), closure.New(), dispatch.New())
 	gitIn(t, o.W.Project, "init", "-q")
 	change(t, o, "one")
-	o.Admit(controllertest.RootSpec("root", "checks: [{name: unit, run: make}]"))
-	o.Admit(controllertest.RootSpec("wait"))
+	o.Admit(controllertest.Spec("root", "checks: [{name: unit, run: make}]"))
+	o.Admit(controllertest.Spec("wait"))
 	o.Settle()
 	next := func(node, outcome string, work ...string) {
 		t.Helper()
@@ -126,7 +126,7 @@ func TestALineageFromItsClaimToItsEnd(t *testing.T) {
 // Planning that answers an incident with nothing brings the target to its judge again, and then to a person.
 func TestALineageThatGoesNowhereStalls(t *testing.T) {
 	o := controllertest.T(t, map[string]string{"modes/test.cue": way}, result.New(), recovery.New(), closure.New(), dispatch.New())
-	o.Admit(controllertest.RootSpec("root"))
+	o.Admit(controllertest.Spec("root"))
 	o.Play("MANAGER_COMPLETE")
 	for range 2 {
 		o.Judge(remedies, gaps("still"), nil)

@@ -9,18 +9,6 @@ import (
 	"millrace/workspace"
 )
 
-// Definitions of the artifacts that blueprints are made of: by these, and by no name, the effects find their files.
-const (
-	defManifest   = "#BlueprintManifest"
-	defDrafts     = "#BlueprintDrafts"
-	defDraft      = "#BlueprintDraft"
-	defPacket     = "#BlueprintPacket"
-	defCritique   = "#BlueprintCritique"
-	defEvaluation = "#BlueprintEvaluation"
-	defRepair     = "#BlueprintRepairDecision"
-	defTask       = "#Task"
-)
-
 // Folders of what is kept of blueprints.
 const (
 	manifestDir   = "blueprints/manifests/"
@@ -34,23 +22,23 @@ const (
 // with the work that they come from; what the runtime knows itself may be left out.
 func (h *harvest) drafts() (string, *schema.Verdict) {
 	var mf schema.BlueprintManifest
-	of, there := h.written(defManifest, &mf)
+	of, there := h.written(schema.DefManifest, &mf)
 	if !there {
-		return "", h.without(defManifest)
+		return "", h.without(schema.DefManifest)
 	}
 	var all struct {
 		Drafts []json.RawMessage `json:"drafts"`
 	}
-	in, there := h.written(defDrafts, &all)
+	in, there := h.written(schema.DefDrafts, &all)
 	if !there {
-		return "", h.without(defDrafts)
+		return "", h.without(schema.DefDrafts)
 	}
 	if refused := h.source(of.File, &mf); refused != nil {
 		return "", refused
 	}
 	docs := make([]*schema.Document, len(all.Drafts))
 	for i, raw := range all.Drafts {
-		doc, refused := h.document(in.File, defDraft, raw)
+		doc, refused := h.document(in.File, schema.DefDraft, raw)
 		if refused != nil {
 			return "", refused
 		}
@@ -71,20 +59,10 @@ func (h *harvest) drafts() (string, *schema.Verdict) {
 	return "", h.keepRecord(manifestDir+mf.ID+".json", mf)
 }
 
-// without refuses a result that lacks what an effect rests on.
-func (h *harvest) without(definition string) *schema.Verdict {
-	for _, a := range h.kind.Writes {
-		if a.Schema == definition {
-			return refuse(schema.FailMissingArtifact, "%s is needed, which was not written", a.File)
-		}
-	}
-	return refuse(schema.FailMissingArtifact, "%s writes no artifact of %s, which the plan needs here", h.kind.ID, definition)
-}
-
 // source holds a manifest against the item that was cut.
 func (h *harvest) source(file string, mf *schema.BlueprintManifest) *schema.Verdict {
 	known := map[string]string{}
-	for _, l := range h.lineage(h.family(defDraft), mf.ID) {
+	for _, l := range h.lineage(h.family(schema.DefDraft), mf.ID) {
 		known[l.field] = l.value
 	}
 	ties := []tie{
@@ -156,7 +134,7 @@ func setIDs(doc *schema.Document, field string, ids []string) {
 
 // draft is what the document of the draft says that is being worked out; empty until it has been read.
 func (h *harvest) draft() (d schema.BlueprintDraft, refused *schema.Verdict) {
-	if h.item.Family != h.family(defDraft) {
+	if h.item.Family != h.family(schema.DefDraft) {
 		return d, refuse(schema.FailInvalidArtifact, "%s is no blueprint draft", h.item.Key())
 	}
 	for _, q := range []workspace.Query{workspace.AskFile(h.item.Path), workspace.AskContent(h.item.Document)} {

@@ -3,9 +3,7 @@ package result
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
-	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,27 +16,6 @@ import (
 type paper struct {
 	path string
 	data []byte
-}
-
-// written reads the artifact of a definition that the stage has written.
-func (h *harvest) written(definition string, into any) (a schema.Artifact, there bool) {
-	for _, a := range h.kind.Writes {
-		if a.Schema == definition && h.record(a.File, into) {
-			return a, true
-		}
-	}
-	return schema.Artifact{}, false
-}
-
-// family is the one whose documents satisfy a definition; "" when the plan has none.
-func (h *harvest) family(definition string) string {
-	all := h.Families()
-	for _, id := range slices.Sorted(maps.Keys(all)) {
-		if all[id].Definition == definition {
-			return id
-		}
-	}
-	return ""
 }
 
 // keepRecord decides that a record is kept. Who wrote it, and when, is not what it says: a record that differs
@@ -113,20 +90,4 @@ func (h *harvest) shelve() {
 		h.m.PutFile(p.path, "", p.data)
 	}
 	h.kept = nil
-}
-
-// earlier is the file that a step of the run left, as it left it.
-func (h *harvest) earlier(s *schema.Step, file string) (data []byte, err error) {
-	q := workspace.AskFile(path.Join(workspace.RequestDir(h.run.ID, s.Request), file))
-	a, read := h.Asked[q]
-	switch {
-	case !read:
-		h.asks = append(h.asks, q)
-		return nil, nil
-	case a.Err != "":
-		return nil, fmt.Errorf("read %s: %s", q.Arg, a.Err)
-	case a.Digest != s.Artifacts[file]:
-		return nil, fmt.Errorf("%s is not what %s left", q.Arg, s.Stage)
-	}
-	return a.Data, nil
 }

@@ -3,7 +3,6 @@ package result
 import (
 	"fmt"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,89 +11,9 @@ import (
 	"millrace/workspace"
 )
 
-// raise opens the learning requests that the plan wants when a stage ends like this one, in the commit of its
-// result. A failure raises none: nobody said how the stage ended, and what a broken connection teaches is no skill.
-func (h *harvest) raise(v schema.Verdict) {
-	if v.Failure != "" {
-		return
-	}
-	n := 0
-	for _, t := range h.plan.Triggers {
-		if t.Stage != h.kind.ID || !slices.Contains(t.Outcomes, v.Outcome) {
-			continue
-		}
-		n++
-		h.request(t, n)
-	}
-}
-
-// request admits one of them. Its id is that of the step, so that the same step raises it once.
-func (h *harvest) request(t schema.Trigger, n int) {
-	id := fmt.Sprintf("learn-%s-%d", h.run.ID, len(h.run.Steps)+1)
-	if n > 1 {
-		id = fmt.Sprintf("%s-%d", id, n)
-	}
-	if h.Items[schema.Key{Family: schema.FamilyLearning, ID: id}] != nil {
-		return
-	}
-	doc := &schema.Document{Kind: schema.FamilyLearning, ID: id, Fields: h.lesson(t, id)}
-	it, data, err := h.NewItem(h.Registry.Admit(doc, "runtime", h.Now), "runtime")
-	if err != nil {
-		h.note("no learning request: " + err.Error())
-		return
-	}
-	h.born(it, data)
-}
-
-// lesson says what is to be learned from, and where the evidence lies.
-func (h *harvest) lesson(t schema.Trigger, id string) map[string]any {
-	fields := map[string]any{
-		"learning_request_id": id,
-		"title":               fmt.Sprintf("Learn from %s of %s", h.kind.ID, h.item.ID),
-		"summary":             fmt.Sprintf("%s of %s ended with %s.", h.kind.ID, h.item.Key(), h.step.Outcome),
-		"requested_action":    t.Action,
-		"target_stage":        t.Target,
-		"originating_run_ids": []any{h.run.ID},
-		"trigger_metadata": map[string]any{
-			"stage": h.kind.ID, "outcome": h.step.Outcome, "item": h.item.Key().String(),
-			"trigger": t.Target + ": " + t.Action,
-		},
-	}
-	paths := []any{}
-	for _, s := range append(slices.Clone(h.run.Steps), h.step) {
-		for _, file := range slices.Sorted(maps.Keys(s.Artifacts)) {
-			paths = append(paths, path.Join(workspace.RequestDir(h.run.ID, s.Request), file))
-		}
-	}
-	if n := len(paths) - schema.MaxItems; n > 0 {
-		paths = paths[n:] // the latest say most
-	}
-	if len(paths) > 0 {
-		fields["artifact_paths"] = paths
-	}
-	if len(t.OutputPaths) > 0 {
-		outputs := []any{}
-		for _, p := range t.OutputPaths {
-			outputs = append(outputs, p)
-		}
-		fields["preferred_output_paths"] = outputs
-	}
-	for name, value := range map[string]string{
-		"target_skill_id": t.TargetSkill, "root_spec_id": h.root(), "root_idea_id": h.item.Lineage.RootIdeaID,
-	} {
-		if value != "" {
-			fields[name] = value
-		}
-	}
-	return fields
-}
-
-// The effect learn: a curator_decision is to be applied.
-
 const (
-	decisionSchema = "#CuratorDecision"
-	maxSkillFiles  = 64
-	skillHead      = "SKILL.md"
+	maxSkillFiles = 64         // of a skill
+	skillHead     = "SKILL.md" // the one that each must have
 )
 
 // skillName is what a folder or file of a skill may be called.
@@ -105,10 +24,13 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 	no := func(format string, args ...any) (string, *schema.Verdict) {
 		return "", refuse(schema.FailInvalidArtifact, format, args...)
 	}
-	d, file := h.curated()
+	var d schema.CuratorDecision
+	a, there := h.written(schema.DefCurator, &d)
+	if !there {
+		return "", h.without(schema.DefCurator)
+	}
+	file := a.File
 	switch {
-	case d == nil:
-		return no("%s decides on a skill, and there is no valid decision", h.kind.ID)
 	case d.Decision != "apply":
 		return no("%s: decision %s contradicts %s, which changes a skill", file, d.Decision, h.c.Claim.Outcome)
 	case !schema.ValidID(d.TargetSkillID):
@@ -117,7 +39,7 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 	if asked := h.asked(); asked != "" && asked != d.TargetSkillID {
 		return no("%s changes skill %s, and the request is about %s", file, d.TargetSkillID, asked)
 	}
-	_, files := h.update()
+	files := h.update()
 	if len(files) > maxSkillFiles {
 		return no("the skill has %d files, at most %d are taken", len(files), maxSkillFiles)
 	}
@@ -149,8 +71,9 @@ func (h *harvest) decideLearn() (key string, refused *schema.Verdict) {
 
 // learn remembers what waits for its moment: the skill is written when no other plane works.
 func (h *harvest) learn() {
-	d, _ := h.curated()
-	_, files := h.update()
+	var d schema.CuratorDecision
+	h.written(schema.DefCurator, &d)
+	files := h.update()
 	l := &schema.Learned{Skill: d.TargetSkillID, Run: h.run.ID, Request: h.step.Request}
 	for _, rel := range slices.Sorted(maps.Keys(files)) {
 		l.Files = append(l.Files, files[rel])
@@ -159,21 +82,6 @@ func (h *harvest) learn() {
 		h.note(fmt.Sprintf("the change of skill %s that request %s decided on was overtaken before it was made", old.Skill, old.Request))
 	}
 	h.item.Learned = l
-}
-
-// curated is what the stage decided, with the file that says so.
-func (h *harvest) curated() (*schema.CuratorDecision, string) {
-	for _, a := range h.kind.Writes {
-		if a.Schema != decisionSchema {
-			continue
-		}
-		d := new(schema.CuratorDecision)
-		if h.record(a.File, d) {
-			return d, a.File
-		}
-		return nil, a.File
-	}
-	return nil, ""
 }
 
 // asked is the skill that the item's document names; "" when it names none.
@@ -194,17 +102,18 @@ func (h *harvest) asked() string {
 
 // update lists the files of the skill as it shall be, by their paths in it, with the folder they lie in: the one
 // folder that the stage's kind writes.
-func (h *harvest) update() (folder string, files map[string]schema.File) {
+func (h *harvest) update() map[string]schema.File {
+	folder := ""
 	for _, a := range h.kind.Writes {
 		if strings.HasSuffix(a.File, "/") {
 			folder = a.File
 		}
 	}
-	files = map[string]schema.File{}
+	files := map[string]schema.File{}
 	for _, f := range h.c.Artifacts {
 		if rel, ok := strings.CutPrefix(f.Path, folder); ok && folder != "" {
 			files[rel] = f
 		}
 	}
-	return folder, files
+	return files
 }

@@ -2,7 +2,6 @@ package result
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -22,7 +21,7 @@ type admission struct {
 // outbox decides every document that the stage proposes: to be admitted, or declined with a reason. It
 // returns what makes the whole result invalid: a document whose id stands for other content already.
 func (h *harvest) outbox(outcome string) (conflict string) {
-	trial := h.Draft(&workspace.Mutation{By: name}) // what is admitted is carried out with the rest of the result
+	trial := h.trial()
 	for _, f := range h.seen.Outbox {
 		for _, d := range f.Diags {
 			if d.Severity != schema.Warning {
@@ -128,9 +127,7 @@ func (h *harvest) propose(path string, doc *schema.Document, trial *workspace.Dr
 		it.Note(schema.Note{At: h.Now, By: name, What: "its checks are not run", Why: "they came from an agent (checks.from_agents)"})
 	}
 	h.admitted, h.brought = append(h.admitted, admission{path, it, admitted, data}), append(h.brought, k)
-	sketch := it.Clone()
-	trial.Put(sketch)
-	trial.Arrange(sketch, admitted, h.kind.ID)
+	h.sketch(trial, it, admitted)
 	return "", ""
 }
 
@@ -161,86 +158,8 @@ func (h *harvest) trusted() bool {
 	return policy == "allow" || policy != "deny" && permission == "maximum"
 }
 
-// stamp fills in the lineage on a copy: where work comes from is known here, not asked of an agent. A
-// value that disagrees is an error; a field that the document's kind does not have is left out.
-func (h *harvest) stamp(doc *schema.Document) (*schema.Document, string) {
-	c := *doc
-	c.Fields = maps.Clone(doc.Fields)
-	if c.Fields == nil {
-		c.Fields = map[string]any{}
-	}
-	family := h.Family(doc.Kind)
-	for _, l := range h.lineage(doc.Kind, doc.ID) {
-		have, there := c.Fields[l.field]
-		switch {
-		case family != nil && l.field == family.IDField || !h.Registry.HasField(doc.Kind, l.field):
-		case !there && l.value != "":
-			c.Fields[l.field] = l.value
-		case !there || l.loose || have == l.value:
-		case l.value == "":
-			return nil, fmt.Sprintf("%s is %v, but %s, which it comes from, has none: leave it out, Millrace fills it in", l.field, have, h.item.Key())
-		default:
-			return nil, fmt.Sprintf("%s is %v, but %s, which it comes from, says %s: leave it out, Millrace fills it in", l.field, have, h.item.Key(), l.value)
-		}
-	}
-	return &c, ""
-}
-
-// inherit gives an item what its document has no field for: what comes of it descends from that as well.
-func (h *harvest) inherit(it *schema.Item) {
-	if f := h.Family(it.Family); f == nil || len(f.HoldsOpen) == 0 {
-		return // nothing waits for it
-	}
-	for _, l := range h.lineage(it.Family, it.ID) {
-		switch {
-		case h.Registry.HasField(it.Family, l.field):
-		case l.field == "spec_id":
-			it.Lineage.SpecID = l.value
-		case l.field == "incident_id":
-			it.Lineage.IncidentID = l.value
-		}
-	}
-}
-
-// A lineage is one field of where work comes from. A loose one may say something else: no other work hangs on it.
-type lineage struct {
-	field, value string
-	loose        bool
-}
-
-// lineage is what a document of a kind gets from the item that it comes from.
-func (h *harvest) lineage(kind, id string) []lineage {
-	l, root, family := h.item.Lineage, h.root(), h.Family(h.item.Family)
-	spec, task, incident, source := l.SpecID, "", l.IncidentID, "derived_spec"
-	switch {
-	case family == nil:
-	case h.item.Family == schema.FamilySpec:
-		spec, root = h.item.ID, firstOf(root, h.item.ID)
-	case h.item.Family == schema.FamilyIncident:
-		incident, source = h.item.ID, "incident"
-	case family.IDField == "probe_id":
-		spec, source = firstOf(spec, root), "probe"
-	case family.IDField == "task_id":
-		task = h.item.ID
-	}
-	origin := root
-	if origin == "" && kind == schema.FamilySpec { // it has no ancestors: a root of its own
-		origin = id
-	}
-	all := []lineage{{field: "root_idea_id", value: l.RootIdeaID}, {field: "root_spec_id", value: origin}}
-	switch kind {
-	case schema.FamilySpec:
-		own := origin == id // what a root rests on is judged in the end
-		return append(all, lineage{field: "parent_spec_id", value: spec}, lineage{field: "incident_id", value: incident},
-			lineage{"source_type", source, !own}, lineage{"source_id", h.item.ID, !own})
-	case schema.FamilyIncident:
-		return append(all, lineage{"source_spec_id", spec, true}, lineage{"source_task_id", task, true})
-	}
-	return append(all, lineage{"parent_task_id", task, task == ""}, lineage{field: "incident_id", value: incident}, lineage{field: "spec_id", value: spec})
-}
-
-// spawn tells of an item that the result brings, and where it comes from.
-func (h *harvest) spawn(it *schema.Item, how string) {
+// tellNew tells of an item that the result brings, and where it comes from.
+func (h *harvest) tellNew(it *schema.Item, how string) {
 	e := workspace.Event{
 		Type: workspace.EvAdmitted, Item: it.Key(), To: it.State, Path: it.Path,
 		Message: fmt.Sprintf("%s by %s of %s", how, h.kind.ID, h.item.ID),
@@ -252,20 +171,13 @@ func (h *harvest) spawn(it *schema.Item, how string) {
 	h.step.Spawned = append(h.step.Spawned, it.Key())
 }
 
-// born adds an item that the runtime makes of the result.
-func (h *harvest) born(it *schema.Item, data []byte) {
-	h.m.PutFile(it.Path, "", data)
-	h.m.PutItem(it)
-	h.spawn(it, "raised")
-}
-
 // admit commits what outbox decided.
 func (h *harvest) admit() {
 	draft := h.Draft(h.m)
 	for _, a := range h.admitted {
 		draft.Put(a.item)
 		h.m.PutFile(a.item.Path, "", a.data)
-		h.spawn(a.item, "proposed")
+		h.tellNew(a.item, "proposed")
 	}
 	h.supersede(draft)
 	for _, a := range h.admitted {

@@ -10,12 +10,6 @@ import (
 	"millrace/workspace"
 )
 
-// Definitions of the artifacts that planning decides by.
-const (
-	dispositionArtifact = "#PlannerDisposition"
-	packetArtifact      = "#ReconPacket"
-)
-
 // What a disposition may say.
 const (
 	readyForManager = "active_source_ready_for_manager"
@@ -25,11 +19,12 @@ const (
 
 // disposition lets the artifact of that name decide what becomes of the item. Nothing of it is guessed.
 func (h *harvest) disposition() (key string, refused *schema.Verdict) {
-	file := h.fileOf(dispositionArtifact)
 	var d schema.PlannerDisposition
-	if !h.record(file, &d) {
-		return "", refuse(schema.FailMissingArtifact, "%s decides what becomes of %s, and it was not written", named(file, dispositionArtifact), h.item.Key())
+	a, there := h.written(schema.DefDisposition, &d)
+	if !there {
+		return "", h.without(schema.DefDisposition)
 	}
+	file := a.File
 	specs := h.offered("spec_id")
 	switch about := (schema.Key{Family: d.SourceFamily, ID: d.SourceID}); {
 	case about != h.item.Key():
@@ -43,7 +38,7 @@ func (h *harvest) disposition() (key string, refused *schema.Verdict) {
 	case d.Disposition == readyForManager:
 		return "", nil
 	case d.Disposition == needsPerson:
-		h.because(firstOf(d.RecommendedNextAction, fmt.Sprintf("%s says %s", file, needsPerson)))
+		h.because("", firstOf(d.RecommendedNextAction, fmt.Sprintf("%s says %s", file, needsPerson)))
 		return needsPerson, nil
 	}
 	for _, id := range d.EmittedSpecIDs {
@@ -61,11 +56,12 @@ func (h *harvest) disposition() (key string, refused *schema.Verdict) {
 
 // handoff holds a recon packet against the item, the outcome and what is proposed: the three say the same.
 func (h *harvest) handoff() (key string, refused *schema.Verdict) {
-	file := h.fileOf(packetArtifact)
 	var p schema.ReconPacket
-	if !h.record(file, &p) {
-		return "", refuse(schema.FailHandoff, "%s says where %s goes, and it was not written", named(file, packetArtifact), h.item.Key())
+	a, there := h.written(schema.DefRecon, &p)
+	if !there {
+		return "", refuse(schema.FailHandoff, "%s", h.without(schema.DefRecon).Message)
 	}
+	file := a.File
 	switch {
 	case p.ProbeID != h.item.ID:
 		return "", refuse(schema.FailHandoff, "%s is about %s, and the work item is %s", file, p.ProbeID, h.item.ID)
@@ -79,7 +75,7 @@ func (h *harvest) handoff() (key string, refused *schema.Verdict) {
 	case "to_planning":
 		want["spec_id"] = []string{p.EmittedSpecID}
 	default:
-		h.because(fmt.Sprintf("%s decides %s: %s", path.Join(workspace.RequestDir(h.run.ID, h.run.Request), file), p.Decision,
+		h.because("", fmt.Sprintf("%s decides %s: %s", path.Join(workspace.RequestDir(h.run.ID, h.run.Request), file), p.Decision,
 			firstOf(p.InterpretedGoal, firstOf(p.RequestSummary, "it says why"))))
 	}
 	for _, kind := range []struct{ field, emitted, id string }{{"task_id", "emitted_task_id", p.EmittedTaskID}, {"spec_id", "emitted_spec_id", p.EmittedSpecID}} {
@@ -115,24 +111,6 @@ func (h *harvest) decompose() (string, *schema.Verdict) {
 		h.c.Claim.Outcome, h.unadmitted(), schema.OutboxFolder, schema.OutcomeBlocked)
 }
 
-// fileOf is the file of the artifact with a definition, by what the stage's kind says it writes.
-func (h *harvest) fileOf(definition string) string {
-	for _, a := range h.kind.Writes {
-		if a.Schema == definition {
-			return a.File
-		}
-	}
-	return ""
-}
-
-// named is a file that there may be none for, because the kind does not say that it writes one.
-func named(file, definition string) string {
-	if file == "" {
-		return "an artifact of " + definition
-	}
-	return file
-}
-
 // offered lists the ids that the outbox brings of the families with an id field, sorted: admitted by this result, or
 // there already with the same content.
 func (h *harvest) offered(field string) []string {
@@ -163,9 +141,4 @@ func (h *harvest) unadmitted() string {
 		all = append(all[:most], fmt.Sprintf("and %d more", rest))
 	}
 	return " (" + strings.Join(all, "; ") + ")"
-}
-
-// because is what a blocked item says, when this result blocks it without having failed.
-func (h *harvest) because(message string) {
-	h.why = &schema.Blocked{Class: firstOf(h.run.FirstFailure, schema.ClassBlocked), Message: message, Run: h.run.ID, Node: h.run.Node}
 }

@@ -158,7 +158,7 @@ func TestAPlannersDispositionDecides(t *testing.T) {
 		"a person has to decide": {map[string]any{dispositionFile: schema.PlannerDisposition{SourceFamily: "spec", SourceID: "s", Disposition: "blocked",
 			RecommendedNextAction: "say which database"}}, nil, schema.StateBlocked, "", "say which database"},
 
-		"nothing was written":               {nil, nil, schema.StateActive, "mechanic", dispositionFile + " decides what becomes of spec/s, and it was not written"},
+		"nothing was written":               {nil, nil, schema.StateActive, "mechanic", dispositionFile + " is needed, which was not written"},
 		"about another item":                {ready("spec", "t"), nil, schema.StateActive, "mechanic", "is about spec/t, and the work item is spec/s"},
 		"about another family":              {ready("incident", "s"), nil, schema.StateActive, "mechanic", "is about incident/s, and the work item is spec/s"},
 		"child specs and none is listed":    {disposed("spec", "s", "emitted_child_specs"), []string{spec("a")}, schema.StateActive, "mechanic", "lists none"},
@@ -305,7 +305,7 @@ func TestReconHandoffInvalid(t *testing.T) {
 		outbox  []string
 		says    string
 	}{
-		"no packet":                      {"RECON_TO_EXECUTION", nil, task, packetFile + " says where probe/p goes, and it was not written"},
+		"no packet":                      {"RECON_TO_EXECUTION", nil, task, packetFile + " is needed, which was not written"},
 		"about another probe":            {"RECON_TO_EXECUTION", reconPacket("q", "to_execution", "a", ""), task, "is about q, and the work item is p"},
 		"a decision for another outcome": {"RECON_TO_EXECUTION", reconPacket("p", "to_planning", "", "s"), []string{spec("s")}, "decides to_planning, which does not go with RECON_TO_EXECUTION"},
 		"no task is named":               {"RECON_TO_EXECUTION", reconPacket("p", "to_execution", "", ""), task, "has no emitted_task_id"},

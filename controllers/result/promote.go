@@ -59,48 +59,33 @@ var ofForm = []string{schema.FailInvalidArtifact, schema.FailMissingArtifact, sc
 // evaluation led to, the newest of the run. It is nil while it has not been read.
 func (h *harvest) approval() (file string, e *schema.BlueprintEvaluation, refused *schema.Verdict) {
 	e = new(schema.BlueprintEvaluation)
-	if a, there := h.written(defEvaluation, e); there {
+	if a, there := h.written(schema.DefEvaluation, e); there {
 		return a.File, e, nil
 	}
 	for _, s := range slices.Backward(h.run.Steps) {
-		a := artifactOf(h.plan.Stages[s.Stage], defEvaluation)
-		if a == nil {
+		kind := h.plan.Stages[s.Stage]
+		if kind == nil || kind.Artifact(schema.DefEvaluation) == nil {
 			continue
 		}
+		a := kind.Artifact(schema.DefEvaluation)
 		if _, left := s.Artifacts[a.File]; !left || !slices.Contains(ofForm, s.Failure) {
 			return "", nil, refuse(schema.FailInvalidArtifact,
 				"%s came last to %s and left nothing approved: only a task that was refused for its form can be repaired", s.Node, firstOf(s.Failure, s.Outcome))
 		}
-		data, err := h.earlier(&s, a.File)
-		if data == nil && err == nil {
+		data, answered, why := h.left(s.Request, a.File, s.Artifacts[a.File])
+		if !answered {
 			return "", nil, nil // to be read yet
 		}
-		if err == nil {
-			var record json.RawMessage
-			if record, _ = h.Registry.Artifact(a.Schema, a.File, data); record == nil {
-				return "", nil, refuse(schema.FailInvalidArtifact, "%s of %s is not valid: it approves nothing", a.File, s.Node)
-			}
-			err = json.Unmarshal(record, e)
+		if why != "" {
+			return "", nil, refuse(schema.FailInvalidArtifact, "%s of %s: %s", a.File, s.Node, why)
 		}
-		if err != nil {
-			return "", nil, refuse(schema.FailInvalidArtifact, "%s of %s: %v", a.File, s.Node, err)
+		record, _ := h.Registry.Artifact(a.Schema, a.File, data)
+		if record == nil || json.Unmarshal(record, e) != nil {
+			return "", nil, refuse(schema.FailInvalidArtifact, "%s of %s is not valid: it approves nothing", a.File, s.Node)
 		}
 		return a.File, e, nil
 	}
-	return "", nil, h.without(defEvaluation)
-}
-
-// artifactOf is what a stage kind calls the artifact of a definition; nil when it writes none.
-func artifactOf(k *schema.StageKind, definition string) *schema.Artifact {
-	if k == nil {
-		return nil
-	}
-	for i := range k.Writes {
-		if k.Writes[i].Schema == definition {
-			return &k.Writes[i]
-		}
-	}
-	return nil
+	return "", nil, h.without(schema.DefEvaluation)
 }
 
 // generated is the one task that the stage wrote.
@@ -108,18 +93,18 @@ func (h *harvest) generated() (file string, task *schema.Document, refused *sche
 	for _, a := range h.kind.Writes {
 		record, there := h.seen.Records[a.File]
 		switch {
-		case a.Schema != defTask || !there:
+		case a.Schema != schema.DefTask || !there:
 			continue
 		case task != nil:
 			return "", nil, refuse(schema.FailInvalidArtifact, "%s and %s: a draft becomes exactly one task", file, a.File)
 		}
 		file = a.File
-		if task, refused = h.document(a.File, defTask, record); refused != nil {
+		if task, refused = h.document(a.File, schema.DefTask, record); refused != nil {
 			return "", nil, refused
 		}
 	}
 	if task == nil {
-		return "", nil, h.without(defTask)
+		return "", nil, h.without(schema.DefTask)
 	}
 	return file, task, nil
 }

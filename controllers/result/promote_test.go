@@ -176,7 +176,7 @@ func TestRepairOfATask(t *testing.T) {
 		if err := os.WriteFile(o.Path(request+"/blueprint_evaluation.json"), []byte("{}"), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		refused(t, o.repair(decided("apply_repaired_generated_task", nil), repaired), schema.FailInvalidArtifact, "is not what evaluator_blueprint left")
+		refused(t, o.repair(decided("apply_repaired_generated_task", nil), repaired), schema.FailInvalidArtifact, "is no longer what the supervisor listed")
 	})
 }
 

@@ -49,23 +49,17 @@ func (h *harvest) remediate() {
 	n := h.incidents(root)
 	switch {
 	case idle:
-		h.stallHere(schema.StallRepeated, "it was judged to have gaps twice, and nothing was done in between: "+strings.Join(titles(gaps), "; "))
+		h.state = schema.StateBlocked
+		h.because(schema.StallRepeated, "it was judged to have gaps twice, and nothing was done in between: "+strings.Join(titles(gaps), "; "))
 	case n >= h.plan.IncidentLimit:
-		h.stallHere(schema.StallIncidentLimit, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
+		h.state = schema.StateBlocked
+		h.because(schema.StallIncidentLimit, fmt.Sprintf("%s has raised %d incidents already (budget incident_limit)", root, n))
 	default:
-		doc := h.Registry.Admit(h.remedy(gaps), h.kind.ID, h.Now)
-		it, data, err := h.NewItem(doc, "runtime")
-		if err != nil {
-			h.stallHere(schema.FailInvalidArtifact, "no incident: "+err.Error())
-			return
+		if _, err := h.spawn(h.remedy(gaps), h.kind.ID); err != nil {
+			h.state = schema.StateBlocked
+			h.because(schema.FailInvalidArtifact, "no incident: "+err.Error())
 		}
-		h.born(it, data)
 	}
-}
-
-func (h *harvest) stallHere(class, message string) {
-	h.state = schema.StateBlocked
-	h.why = &schema.Blocked{Class: class, Message: message, Run: h.run.ID, Node: h.run.Node}
 }
 
 // repeated reports whether the verdict before had gaps as well, and no work of another plane was done since. Planning
@@ -87,7 +81,7 @@ func (h *harvest) repeated() bool {
 // remedy is the incident that asks for what is left to do.
 func (h *harvest) remedy(gaps []schema.Gap) *schema.Document {
 	request := workspace.RequestDir(h.run.ID, h.run.Request)
-	kept, symptoms, results := h.item.Closure.Kept, []any{}, []any{}
+	kept, symptoms := h.item.Closure.Kept, []any{}
 	evidence := []any{}
 	for _, file := range kept {
 		evidence = append(evidence, file)
@@ -114,9 +108,6 @@ func (h *harvest) remedy(gaps []schema.Gap) *schema.Document {
 			evidence = append(evidence, path.Join(request, r.Log.Path))
 		}
 	}
-	for _, s := range h.run.Steps {
-		results = append(results, path.Join(workspace.RequestDir(h.run.ID, s.Request), schema.ResultFile))
-	}
 	reason := fmt.Sprintf("%s ended with %s", h.run.Node, h.step.Outcome)
 	if len(h.lacking) > 0 {
 		reason += ", which the evidence does not bear out"
@@ -135,7 +126,7 @@ func (h *harvest) remedy(gaps []schema.Gap) *schema.Document {
 		"observed_symptoms":     symptoms,
 		"evidence_paths":        evidence,
 		"related_run_ids":       []any{h.run.ID},
-		"related_stage_results": append(results, path.Join(request, schema.ResultFile)),
+		"related_stage_results": h.results(),
 	}
 	if idea := h.item.Lineage.RootIdeaID; idea != "" {
 		fields["root_idea_id"] = idea

@@ -11,9 +11,9 @@ import (
 // where the edge lets the run resume.
 func (h *harvest) repair() (string, *schema.Verdict) {
 	var d schema.BlueprintRepairDecision
-	a, there := h.written(defRepair, &d)
+	a, there := h.written(schema.DefRepair, &d)
 	if !there {
-		return "", h.without(defRepair)
+		return "", h.without(schema.DefRepair)
 	}
 	action := d.RepairAction
 	to := h.edge.Routes[action]
@@ -48,14 +48,14 @@ func (h *harvest) repair() (string, *schema.Verdict) {
 func (h *harvest) repairable(file, action string) *schema.Verdict {
 	switch action {
 	case schema.RepairTask:
-		if h.item.Family != h.family(defDraft) {
+		if h.item.Family != h.family(schema.DefDraft) {
 			return refuse(schema.FailInvalidArtifact, "%s: %s is only for a blueprint draft, and this is %s", file, action, h.item.Key())
 		}
-		if a := artifactOf(h.kind, defTask); a == nil || h.seen.Records[a.File] == nil {
-			return h.without(defTask)
+		if a := h.kind.Artifact(schema.DefTask); a == nil || h.seen.Records[a.File] == nil {
+			return h.without(schema.DefTask)
 		}
 	case schema.RepairEvaluator:
-		if h.item.Family == h.family(defDraft) && h.item.Blueprint == nil {
+		if h.item.Family == h.family(schema.DefDraft) && h.item.Blueprint == nil {
 			return refuse(schema.FailInvalidArtifact, "%s: %s, but %s has no packet yet that could be judged", file, action, h.item.Key())
 		}
 	}
@@ -83,10 +83,8 @@ func (h *harvest) named(file, next string) (string, *schema.Verdict) {
 // repaired has the reason of a decision to block stand on the item.
 func (h *harvest) repaired() {
 	var d schema.BlueprintRepairDecision
-	if _, there := h.written(defRepair, &d); !there || d.RepairAction != schema.RepairBlock {
+	if _, there := h.written(schema.DefRepair, &d); !there || d.RepairAction != schema.RepairBlock {
 		return
 	}
-	h.why = &schema.Blocked{
-		Class: firstOf(h.run.FirstFailure, schema.ClassBlocked), Message: d.Reason, Run: h.run.ID, Node: h.step.Node,
-	}
+	h.because("", d.Reason)
 }

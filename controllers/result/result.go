@@ -1,5 +1,17 @@
 // Package result owns what a finished stage means: it normalises the completion, decides what follows
 // under the run's own frozen plan, and commits result, effects, route, counters and trace together.
+//
+// A completion goes through these files: verdict.go says what the stage is held to have said, failure.go what is tried
+// again and which runner waits, outbox.go what it proposed (lineage.go: where that comes from), route.go where the run
+// goes, approval.go whether that was ruled before, triggers.go what is to be learned from it. late.go files what comes
+// after a request was given up.
+//
+// What a plan may have done on the way is an effect. effects.go lists them and has what they share; artifacts.go reads
+// what the stage wrote, agree.go holds its ids against the work and makes documents of it, keep.go keeps it for good. Each
+// effect decides before anything is changed and applies in the commit of the result: escalate in incident.go;
+// disposition, handoff and decompose in planning.go; draft in drafts.go, packet and critique in blueprint.go, promote in
+// promote.go, repair in repair.go; prove and close in closure.go (held.go: the checks alone, once more), remediate in
+// remedy.go; learn in learning.go.
 package result
 
 import (

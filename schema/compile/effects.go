@@ -55,18 +55,18 @@ type need struct {
 }
 
 var needs = map[string]need{
-	schema.EffectDisposition: {schemas: []string{"#PlannerDisposition"}},
-	schema.EffectHandoff:     {schemas: []string{"#ReconPacket"}},
+	schema.EffectDisposition: {schemas: []string{schema.DefDisposition}},
+	schema.EffectHandoff:     {schemas: []string{schema.DefRecon}},
 	schema.EffectDecompose:   {emits: true},
-	schema.EffectDraft:       {schemas: []string{"#BlueprintManifest", "#BlueprintDrafts"}},
-	schema.EffectPacket:      {schemas: []string{"#BlueprintPacket"}},
-	schema.EffectCritique:    {schemas: []string{"#BlueprintEvaluation", "#BlueprintCritique"}},
-	schema.EffectPromote:     {schemas: []string{"#Task"}},
-	schema.EffectRepair:      {schemas: []string{"#BlueprintRepairDecision"}},
-	schema.EffectProve:       {schemas: []string{"#Verdict"}},
-	schema.EffectClose:       {schemas: []string{"#Verdict"}},
-	schema.EffectRemediate:   {schemas: []string{"#Verdict"}},
-	schema.EffectLearn:       {schemas: []string{"#CuratorDecision"}, folder: true},
+	schema.EffectDraft:       {schemas: []string{schema.DefManifest, schema.DefDrafts}},
+	schema.EffectPacket:      {schemas: []string{schema.DefPacket}},
+	schema.EffectCritique:    {schemas: []string{schema.DefEvaluation, schema.DefCritique}},
+	schema.EffectPromote:     {schemas: []string{schema.DefTask}},
+	schema.EffectRepair:      {schemas: []string{schema.DefRepair}},
+	schema.EffectProve:       {schemas: []string{schema.DefVerdict}},
+	schema.EffectClose:       {schemas: []string{schema.DefVerdict}},
+	schema.EffectRemediate:   {schemas: []string{schema.DefVerdict}},
+	schema.EffectLearn:       {schemas: []string{schema.DefCurator}, folder: true},
 }
 
 // produced: every stage writes what the effects that follow from its outcomes take.

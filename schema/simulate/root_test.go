@@ -114,7 +114,7 @@ func rooted(t *testing.T) *controllertest.World {
 	if out, err := exec.Command("git", "-C", o.W.Project, "init", "-q").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	o.Admit(controllertest.RootSpec("root"))
+	o.Admit(controllertest.Spec("root"))
 	return o
 }
 
@@ -201,7 +201,7 @@ func (a *agents) act() {
 	for _, check := range a.Seen.Items[r.Item].Checks {
 		c.ChecksAfter = append(c.ChecksAfter, schema.CheckRecord{Name: check.Name, Run: check.Run, Passed: a.chance.IntN(a.bad) != 0})
 	}
-	a.Inspect(c)
+	a.Inspect(a.Run(), c)
 	if outcome == schema.OutcomeBlocked {
 		return
 	}
