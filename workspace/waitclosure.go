@@ -72,6 +72,10 @@ func (v *View) open(t *schema.Item) []schema.Waiting {
 	if first == nil {
 		return v.Standing() // closure makes it ready, or ends it
 	}
+	if Abandoned(t) {
+		return []schema.Waiting{{Reason: WaitLineage, Since: t.Closure.At, ClearedBy: "the end of that work",
+			Message: fmt.Sprintf("being abandoned; %d of its lineage left to end, %s is %s", n, first.Key(), inWords(first.State))}}
+	}
 	w := schema.Waiting{Reason: WaitLineage, Since: t.Updated, ClearedBy: "the end of that work", Stalled: waits == n,
 		Message: fmt.Sprintf("%d of its lineage left to do; %s is %s", n, first.Key(), inWords(first.State))}
 	if need := v.inNeed(first); need != nil {

@@ -175,7 +175,7 @@ func (c *closureShape) print(io *term.IO) {
 	}
 	if k.Verdict != "" {
 		f.Add("Verdict", io.Paint(pick2(k.Verdict == schema.VerdictPass, term.Green, term.Yellow), k.Verdict)+
-			io.Paint(term.Dim, fmt.Sprintf(", the %s of this generation, %s", ordinal(k.Verdicts), io.Time(k.At))))
+			io.Paint(term.Dim, pick2(k.Verdict == schema.VerdictAbandoned, "", fmt.Sprintf(", the %s of this generation", ordinal(k.Verdicts)))+", "+io.Time(k.At)))
 	}
 	for _, gap := range k.Gaps {
 		f.Add("  gap", term.OneLine(gap))

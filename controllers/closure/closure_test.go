@@ -125,7 +125,7 @@ func TestOtherRootsWait(t *testing.T) {
 }
 
 // Work of an open root that needs work of another one waits for ever: that is said wherever somebody looks.
-func TestRootsThatWaitForEachOtherAreShown(t *testing.T) {
+func TestFaultRootsWaitForEachOtherInSilence(t *testing.T) {
 	o := begun(t)
 	o.Admit(task("other", "s"))
 	o.Admit(controllertest.Task("c", "root_spec_id: r", "depends_on: [other]") + "---\n" + controllertest.Task("d", "root_spec_id: r", "depends_on: [c]"))
