@@ -40,8 +40,9 @@ func closureOf(v *workspace.View, it *schema.Item) closureShape {
 		c.OpenWork = append(c.OpenWork, w.Key())
 	}
 	slices.SortFunc(c.OpenWork, workspace.CompareKeys)
+	p := v.CurrentPlan()
 	for k, spec := range v.Items {
-		if spec.State == schema.StateQueue && workspace.IsRoot(spec) && k.ID != it.ID {
+		if spec.State == schema.StateQueue && workspace.IsRoot(spec) && v.Holding(p) == it && v.Deferred(p, spec) != nil {
 			c.Deferred = append(c.Deferred, k.ID)
 		}
 	}

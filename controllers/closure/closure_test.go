@@ -225,7 +225,11 @@ func TestStalledUntilLineageWorkEnds(t *testing.T) {
 		m.Requeue(v, v.Items[schema.Key{Family: "task", ID: "c"}].Clone(), schema.Note{By: "operator", What: "requeued"}, true)
 		return m
 	})
-	o.Play("BUILDER_COMPLETE", "ARBITER_COMPLETE")
+	o.Play("BUILDER_COMPLETE")
+	if !o.Saw(workspace.EvReady) || o.Saw(workspace.EvReturned) {
+		t.Errorf("it is ready, and was told as %q", o.Told())
+	}
+	o.Play("ARBITER_COMPLETE")
 	target(t, o, "r", schema.StateDone)
 }
 
