@@ -52,7 +52,7 @@ var said = map[string]string{
 	workspace.EvDeclined:      "outbox document declined",
 	workspace.EvOpened:        "closure target open",
 	workspace.EvReady:         "ready to be judged",
-	workspace.EvReturned:      "not ready to be judged any more",
+	workspace.EvReturned:      "open again",
 	workspace.EvFault:         "cannot be judged",
 	workspace.EvLearned:       "skill learned",
 	workspace.EvUnlearned:     "skill not changed",
