@@ -201,7 +201,7 @@ func (a *agents) act() {
 	for _, check := range a.Seen.Items[r.Item].Checks {
 		c.ChecksAfter = append(c.ChecksAfter, schema.CheckRecord{Name: check.Name, Run: check.Run, Passed: a.chance.IntN(a.bad) != 0})
 	}
-	a.Inspect(a.Run(), c)
+	a.Inspect(r, c)
 	if outcome == schema.OutcomeBlocked {
 		return
 	}
