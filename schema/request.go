@@ -27,50 +27,6 @@ const (
 	RunEnv         = "MILLRACE_RUN"         // commands refuse to act as an operator when it is set
 )
 
-// Failure classes (runtime.md), by scope.
-const (
-	FailRunnerNotFound = "runner_not_found" // runner scope
-	FailAuth           = "auth_failed"
-	FailProvider       = "provider_unavailable"
-	FailRateLimited    = "provider_rate_limited"
-	FailNetwork        = "network_unavailable"
-
-	FailSupervisorLost = "supervisor_lost" // run scope
-	FailNotStarted     = "not_started"
-	FailCancelled      = "cancelled"
-
-	FailTimeout         = "runner_timeout" // stage scope
-	FailStalled         = "runner_stalled"
-	FailExit            = "runner_exit"
-	FailMissingOutcome  = "missing_outcome"
-	FailIllegalOutcome  = "illegal_outcome"
-	FailConflicting     = "conflicting_outcomes"
-	FailMissingArtifact = "missing_artifact"
-	FailInvalidArtifact = "invalid_artifact"
-	FailOutboxConflict  = "outbox_conflict"
-	FailNoProgress      = "no_progress"
-	FailHandoff         = "recon_handoff_invalid" // a packet that is missing, or at odds with its outcome or with what is proposed
-
-	FailApprovalDenied = "approval_denied" // of a blocked item; no stage has it
-)
-
-// Why a closure target is stalled, beside the failures of a stage.
-const (
-	StallIncidentLimit = "incident_limit"               // its root may raise no more incidents
-	StallRepeated      = "closure_repeated_remediation" // judged to have gaps twice, with no work done in between
-)
-
-// Scope of a failure class: "runner", "run" or "stage".
-func Scope(class string) string {
-	switch class {
-	case FailRunnerNotFound, FailAuth, FailProvider, FailRateLimited, FailNetwork:
-		return "runner"
-	case FailSupervisorLost, FailNotStarted, FailCancelled:
-		return "run"
-	}
-	return "stage"
-}
-
 // A Request asks a supervisor for one stage: runs/<run>/<request>/request.json. Paths in it are
 // relative to the request folder; the project folder is four levels up, above millrace-agents.
 type Request struct {

@@ -139,17 +139,6 @@ type RootFault struct {
 	Since     time.Time `json:"since"`
 }
 
-// Classes of a RootFault.
-const (
-	FaultNoRoot      = "missing_root_spec_id"         // the spec descends from others and does not say from which root
-	FaultNoSource    = "missing_root_source"          // it comes from an idea and does not say from which
-	FaultUnresolved  = "root_source_unresolved"       // the idea that it names is not kept
-	FaultAmbiguous   = "root_source_ambiguous"        // it names two ideas
-	FaultUnsupported = "root_source_kind_unsupported" // it is derived from another spec and yet its own root
-	FaultContract    = "root_source_contract_invalid" // its document, or the idea's, does not pass its definition any more
-	FaultDrift       = "closure_lineage_drift"        // its lineage names more than one idea
-)
-
 // Verdicts of a closure target.
 const (
 	VerdictPass      = "pass"

@@ -11,43 +11,6 @@ import (
 	"testing"
 )
 
-// TestWorkflowPage brings the workflow that docs/workflow.md shows into a workspace and runs a task
-// through it: the critic sends the first draft back.
-func TestWorkflowPage(t *testing.T) {
-	t.Parallel()
-	p := newProject(t)
-	page, err := os.ReadFile("../../docs/workflow.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, b := range blocks(string(page)) {
-		if _, name, ok := strings.Cut(b.info, "file="); ok {
-			p.write(name, b.body)
-		}
-	}
-	p.write("agent.sh", `#!/bin/sh
-cat > /dev/null
-cd "$MILLRACE_REQUEST_DIR" || exit 1
-case $MILLRACE_STAGE in
-writer) echo "Dear reader" > draft.md; echo "### WRITTEN" ;;
-critic) if [ -e ../judged ]; then echo "### GOOD"; else touch ../judged; echo "say more" > critique.md; echo "### AGAIN"; fi ;;
-esac
-`)
-	if err := os.Chmod(p.path("agent.sh"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	p.write("millrace-agents/millrace.cue", `runtime: default_mode: "letters"
-runners: {default_runner: "mine", mine: {adapter: "command", run: ["./agent.sh"]}}
-`)
-	p.must("compile", "validate")
-	p.drop("tasks/letter.yaml", task("letter"))
-	p.must("run", "daemon", "--until", "idle")
-	it := p.item("task", "letter")
-	if it.State != "done" || it.Counters["rewrites"] != 1 {
-		t.Errorf("the letter is %s after %d rewrites, not done after 1", it.State, it.Counters["rewrites"])
-	}
-}
-
 // TestJSONOutputIsDocumented runs every command that prints JSON in a workspace where there is something to
 // tell, and looks every field up in docs/json-output.md and docs/file-formats.md.
 func TestJSONOutputIsDocumented(t *testing.T) {
