@@ -4,7 +4,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit demo docs soak bench bench-short clean
+.PHONY: help build test check fmt vet lint unit demo docs soak bench bench-short campaign clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,7 @@ soak: ## the long runs (an hour or so): kills, random hands, crashes, concurrenc
 	MILLRACE_PROPERTY_FIRST=$(SEED)000 MILLRACE_PROPERTY_SEEDS=200 MILLRACE_PROPERTY_STEPS=60 \
 		$(GO) test -race -count 1 -timeout 120m -run TestProperty ./cmd/systemtest
 	$(GO) test -count 1 -timeout 60m -run 'TestFoldEquals' -rapid.checks 20000 ./workspace
+	$(GO) test -count 1 -timeout 60m -run 'TestBudgets' -rapid.checks 10000 -rapid.seed $(SEED) ./schema/simulate
 	$(GO) test -count 20 -timeout 60m -run 'TestSupervisorKilledAtRandomMoments' ./controllers/dispatch/runner
 	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs grep -hoE '^func Fuzz[A-Za-z]+' | cut -c6-); do \
 		dir=$$(grep -rlE "^func $$target\(" --include='*_test.go' . | xargs dirname); \
@@ -43,6 +44,9 @@ bench: ## measure: benchmarks of the rooms, then whole processes (half an hour, 
 bench-short: ## the same at a size for CI: shows that it measures, not how fast it is
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./schema/... ./workspace/... ./controllers/dispatch/runner
 	MILLRACE_BENCH=short $(GO) test -count 1 -timeout 20m -run '^TestBench$$' -v ./cmd/systemtest
+
+campaign: ## measure a whole campaign, eight ideas to eight closed roots: once, ×10 (CAMPAIGN_SCALE=100), and with kills
+	MILLRACE_CAMPAIGN=1 $(GO) test -count 1 -timeout 180m -run '^TestCampaign$$' -v ./cmd/systemtest
 
 docs: ## write anew what the documentation shows of the code: the tour's output, tables, drawings
 	$(GO) test -count 1 ./cmd/millrace -run Docs -update-docs

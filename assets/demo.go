@@ -16,24 +16,27 @@ var demoFS embed.FS
 //
 // # What the demo agent is held to
 //
-// The demo agent is a deterministic program that follows the task to the letter. It is started like any
+// The demo agent is a deterministic program that follows its documents to the letter. It is started like any
 // agent of the command adapter, as "millrace demo-agent": the prompt on stdin, the project folder as working
 // directory, MILLRACE_RUN and MILLRACE_REQUEST in the environment. Its request folder is
 // millrace-agents/runs/$MILLRACE_RUN/$MILLRACE_REQUEST; request.json there says stage, attempt, artifacts,
-// legal outcomes and checks. The task with its body stands in the prompt.
+// legal outcomes and checks. The work item with its body stands in the prompt, under "## Work item".
 //
-// The body holds fenced code blocks of three backquotes; the words after the backquotes say what to do, and
-// blocks that begin otherwise are no business of the agent:
+// The body holds fenced code blocks of three or more backquotes; the words after the backquotes say what to do.
+// Blocks that begin otherwise are no business of the agent, and neither is what stands inside of another block:
 //
 //	write PATH                   the block's lines become the whole file; folders are made
 //	replace PATH                 the lines above a line "====" must occur exactly once in the file, as
 //	                             whole lines; the lines below take their place
 //	write PATH first-attempt     } what builder does in place of the plain block of the same
 //	replace PATH first-attempt   } kind and path, while request.attempt is 1
+//	question                     what a task leaves open: nobody can build it
+//	task FILE                    a whole task, which manager puts into the outbox as FILE
+//	task FILE after TASK         the same, in the place of TASK, when that came back as an incident
 //
-// PATH is relative to the project and stays inside it, outside of millrace-agents/. Blocks are followed in
-// order. A replace whose upper text is gone and whose lower text is there has been done already: nothing
-// to do. Anything else that cannot be followed is a reason for BLOCKED.
+// PATH is relative to the project and stays inside it, outside of millrace-agents/; FILE is a name that ends in
+// ".md". Blocks are followed in order. A replace whose upper text is gone and whose lower text is there has been
+// done already: nothing to do. Anything else that cannot be followed is a reason for BLOCKED.
 //
 // What each stage does, and the outcome it ends with when nothing stands in the way:
 //
@@ -45,11 +48,22 @@ var demoFS embed.FS
 //	updater                  writes millrace-agents/outline.md: the project's   UPDATE_COMPLETE
 //	                         files, sorted, each with its first comment line
 //	troubleshooter           reports, and leaves the tree to builder            TROUBLESHOOT_COMPLETE
-//	consultant               reports                                            NEEDS_PLANNING
+//	consultant               reports, with the question when there is one       NEEDS_PLANNING
+//	auditor                  reads the incident's task, reports its question    AUDITOR_COMPLETE
+//	planner                  decides that tasks can be cut. Of a spec: those    PLANNER_COMPLETE
+//	                         that it spells out. Of an incident: those that the
+//	                         root spec has for after its task; the summary
+//	                         quotes them, so that manager sees them
+//	manager                  proposes the tasks that its prompt spells out      MANAGER_COMPLETE
+//	arbiter                  makes a criterion of every goal, non-goal,         ARBITER_COMPLETE
+//	                         constraint and acceptance point of the contract,   or REMEDIATION_NEEDED
+//	                         and holds it when the request's checks pass that
+//	                         it names (all of them when it names none)
 //
-// Every stage writes each artifact that its outcome needs into the request folder, saying in a few lines
-// what it did (paths written, commands run with exit codes), and ends its output with "### OUTCOME" on a
-// line of its own. Stages it has never heard of end BLOCKED.
+// A question ends builder, fixer and troubleshooter as BLOCKED. Every stage writes each artifact that its outcome
+// needs into the request folder: JSON where a definition asks for it, else a few lines on what it did (paths
+// written, commands run with exit codes). It ends its output with "### OUTCOME" on a line of its own. Stages it has
+// never heard of end BLOCKED.
 func Demo() map[string][]byte { return tree(demoFS, "demo") }
 
 // tree reads a folder of an embedded file system: path below it → bytes.

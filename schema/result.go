@@ -5,6 +5,9 @@ import "time"
 // EvidenceFile is what a request that had been given up reported after all, in the form of a Result.
 const EvidenceFile = "evidence.json"
 
+// MaxRestarts is how often one node of a run may start anew after its request was lost, with nothing decided.
+const MaxRestarts = 2
+
 // A Result is what the runtime holds a request to have come to, and what it decided: result.json,
 // written in the commit that applies the completion.
 type Result struct {

@@ -135,9 +135,10 @@ func (w *Workspace) LockDaemon(info DaemonInfo) (release func(), err error) {
 	}
 	l := flock.New(w.abs(DaemonLock), flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o644))
 	// Daemon asks by taking the lock for a moment, which must not look like a daemon.
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_, err = l.TryLockContext(ctx, lockPoll)
+	err = tryFor(l, lockGrace)
+	if last := w.daemonInfo(); errors.Is(err, context.DeadlineExceeded) && last.gone() {
+		err = tryFor(l, deathGrace)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, &DaemonRunningError{w.daemonInfo()}
 	}
@@ -155,6 +156,27 @@ func (w *Workspace) LockDaemon(info DaemonInfo) (release func(), err error) {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", DaemonFile, err), l.Close())
 	}
 	return func() { _ = l.Close() }, nil // closing frees the lock whatever it returns
+}
+
+const (
+	lockGrace = 50 * time.Millisecond
+	// deathGrace is for a daemon that was killed while it started a process: what it forked has the lock open
+	// until it has become the other program.
+	deathGrace = 2 * time.Second
+)
+
+func tryFor(l *flock.Flock, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := l.TryLockContext(ctx, lockPoll)
+	return err
+}
+
+// gone reports whether the process that wrote the message certainly lives no more. It only makes a newcomer more
+// patient: the lock alone decides.
+func (i DaemonInfo) gone() bool {
+	host, err := os.Hostname()
+	return err == nil && i.Host == host && i.PID > 0 && errors.Is(syscall.Kill(i.PID, 0), syscall.ESRCH)
 }
 
 // message replaces a file that people read and nothing depends on.

@@ -93,7 +93,11 @@ func (v *View) plane(it *schema.Item) string {
 func (m *Mutation) Complete(v *View, it *schema.Item) {
 	it.EndedBy = byRun
 	m.MoveItem(v, it, schema.StateDone)
-	m.Tell(Event{Type: EvDone, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateDone})
+	e := Event{Type: EvDone, Item: it.Key(), Plane: v.plane(it), Run: it.Run, To: schema.StateDone}
+	if c := it.Closure; c != nil {
+		e.Message = "closed with the verdict " + c.Verdict
+	}
+	m.Tell(e)
 }
 
 // Block takes an item out of the way until somebody does something about the reason. Since is

@@ -231,6 +231,11 @@ func (v *View) dependencies(it *schema.Item) []schema.Waiting {
 			w.Since = dep.Updated
 		default:
 			w.Message, w.ClearedBy = fmt.Sprintf("needs %s, which is %s", k.ID, inWords(dep.State)), k.ID+" being done"
+			if t := v.eachOther(it, dep); t != nil {
+				w.Message = fmt.Sprintf("needs %s, which is not begun before the closure target of %s has ended, and that waits for %s", k.ID, t.ID, it.ID)
+				w.ClearedBy = fmt.Sprintf("%s taken out of the dependencies of %s, or millrace closure abandon %s --reason …", k.ID, it.ID, t.ID)
+				w.Stalled = true
+			}
 		}
 		all = append(all, w)
 	}

@@ -40,8 +40,9 @@ func closureOf(v *workspace.View, it *schema.Item) closureShape {
 		c.OpenWork = append(c.OpenWork, w.Key())
 	}
 	slices.SortFunc(c.OpenWork, workspace.CompareKeys)
+	p := v.CurrentPlan()
 	for k, spec := range v.Items {
-		if spec.State == schema.StateQueue && workspace.IsRoot(spec) && k.ID != it.ID {
+		if spec.State == schema.StateQueue && workspace.IsRoot(spec) && v.Holding(p) == it && v.Deferred(p, spec) != nil {
 			c.Deferred = append(c.Deferred, k.ID)
 		}
 	}
@@ -175,7 +176,7 @@ func (c *closureShape) print(io *term.IO) {
 	}
 	if k.Verdict != "" {
 		f.Add("Verdict", io.Paint(pick2(k.Verdict == schema.VerdictPass, term.Green, term.Yellow), k.Verdict)+
-			io.Paint(term.Dim, fmt.Sprintf(", the %s of this generation, %s", ordinal(k.Verdicts), io.Time(k.At))))
+			io.Paint(term.Dim, pick2(k.Verdict == schema.VerdictAbandoned, "", fmt.Sprintf(", the %s of this generation", ordinal(k.Verdicts)))+", "+io.Time(k.At)))
 	}
 	for _, gap := range k.Gaps {
 		f.Add("  gap", term.OneLine(gap))

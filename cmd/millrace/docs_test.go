@@ -106,7 +106,7 @@ type sources struct {
 
 func newSources(t *testing.T) *sources {
 	return &sources{t: t, files: map[string][]*ast.File{}, dirs: map[string]string{
-		"schema": root + "/schema", "workspace": root + "/workspace", "compile": root + "/schema/compile",
+		"schema": root + "/schema", "workspace": root + "/workspace", "compile": root + "/schema/compile", "simulate": root + "/schema/simulate",
 		"reqdir": root + "/workspace/reqdir", "runner": root + "/controllers/dispatch/runner", "cmd": ".", "monitor": "monitor", "dispatch": root + "/controllers/dispatch",
 	}}
 }

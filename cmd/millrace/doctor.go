@@ -257,8 +257,23 @@ func (d *doctor) runner(r *schema.Runner) {
 	d.add(name, "ok", path, "")
 }
 
+// closure tells of what is to be judged and cannot be until somebody acts.
+func (d *doctor) closure(v *workspace.View) int {
+	if f := v.Fault(v.CurrentPlan(), workspace.ClosurePlane(v.CurrentPlan())); f != nil {
+		d.add("queue", "warning", fmt.Sprintf("spec/%s cannot be judged: %s: %s", f.Spec, f.Class, f.Message), f.ClearedBy)
+		return 1
+	}
+	t := v.OpenTarget()
+	if t == nil || t.State != schema.StateBlocked {
+		return 0
+	}
+	w := v.Waiting(t.Key())
+	d.add("queue", "warning", fmt.Sprintf("%s is stalled: %s", t.Key(), w.Message), w.ClearedBy)
+	return 1
+}
+
 func (d *doctor) queue(v *workspace.View) {
-	stalled := 0
+	stalled := d.closure(v)
 	for _, it := range pick(v, func(it *schema.Item) bool { return it.State == schema.StateQueue }) {
 		w := stuck(v, it)
 		if w == nil {

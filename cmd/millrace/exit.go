@@ -35,7 +35,7 @@ var exitCodes = []struct {
 	meaning string
 }{
 	{exitOK, "it worked"},
-	{exitDiffers, "the answer is no: differs (diff, fmt --check), not done (wait), unhealthy (doctor, verify)"},
+	{exitDiffers, "the answer is no: differs (diff, fmt --check), not done (wait, simulate), unhealthy (doctor, verify)"},
 	{exitUsage, "the command line is wrong"},
 	{exitInvalid, "an input is invalid: a declaration, a document, the configuration, a workflow file"},
 	{exitNoWorkspace, "there is no workspace here"},

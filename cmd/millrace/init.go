@@ -118,6 +118,10 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 		if n := len(rep.Held); n > 0 {
 			o.f.say("held %s that git tracks already; 'millrace queue admit --all' runs them, --done records them as done", some(n, "declaration"))
 		}
+		if o.demo {
+			o.f.say("\nnext: 'millrace run daemon --monitor basic --until idle'; README.md says what you will see, and what to drop then")
+			return
+		}
 		o.f.say("\nnext: drop a task into %s/%s/tasks/, then 'millrace run daemon --monitor basic'", workspace.Folder, workspace.IntakeDir)
 		o.f.say("      ('millrace doctor' says whether the agent of its stages is ready)")
 	}, shown.Workspace))

@@ -120,10 +120,10 @@ func runQueueCancel(cmd *cobra.Command, o *interveneOptions) error {
 		switch {
 		case it.Family == schema.FamilyTarget:
 			return "", refused("'millrace closure abandon "+it.ID+" --reason …' does", "a closure target is not cancelled")
+		case schema.Ended(it.State) && v.Fixed(it):
+			return "", refused("'millrace closure abandon "+it.ID+" --reason …' ends what is left of it", "%s is %s already, and yet to be judged", it.Key(), it.State)
 		case schema.Ended(it.State):
 			return "", refused("'millrace describe "+it.ID+"' says how it ended", "%s is %s already", it.Key(), it.State)
-		case it.Family == schema.FamilyTarget:
-			return "", refused("millrace closure abandon "+it.ID+" ends it, with the work of its lineage", "%s is a closure target", it.Key())
 		case it.State != schema.StateActive:
 			m.CancelItem(v, it, "command", o.reason.text)
 			return "is cancelled", nil

@@ -48,7 +48,7 @@ func newCmdRoot(f *factory) *cobra.Command {
 		{"look", "Look:", []*cobra.Command{newCmdStatus(f), newCmdWhy(f, nil), newCmdGet(f, nil), newCmdDescribe(f, nil),
 			newCmdRuns(f), newCmdHistory(f, nil), newCmdWait(f, nil)}},
 		{"declare", "Declare:", []*cobra.Command{newCmdValidate(f, nil), newCmdFmt(f, nil), newCmdDiff(f, nil), newCmdIntake(f)}},
-		{"plan", "Plan and configuration:", []*cobra.Command{newCmdCompile(f), newCmdPlan(f), newCmdModes(f), newCmdConfig(f)}},
+		{"plan", "Plan and configuration:", []*cobra.Command{newCmdCompile(f), newCmdSimulate(f, nil), newCmdPlan(f), newCmdModes(f), newCmdConfig(f)}},
 		{"care", "Care:", []*cobra.Command{newCmdDoctor(f, nil), newCmdVerify(f, nil), newCmdLock(f), newCmdVersion(f, nil)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -298,15 +298,28 @@ func (s *statusShape) closure(v *workspace.View) {
 
 // stuck is what of a queued item's own obstacles somebody must act on, whatever else there is.
 func stuck(v *workspace.View, it *schema.Item) *schema.Waiting {
-	if len(v.Unmet(it)) == 0 {
+	if len(v.Unmet(it)) == 0 && taken(v.CurrentPlan(), it.Family) {
 		return nil // what concerns all alike is told once
 	}
 	for _, w := range v.Obstacles(it.Key()) {
-		if w.Stalled && w.Reason == workspace.WaitDependency {
+		if w.Stalled && (w.Reason == workspace.WaitDependency || w.Reason == workspace.WaitNoGraph) {
 			return &w
 		}
 	}
 	return nil
+}
+
+// taken reports whether the plan has a graph that takes items of a family; without a plan nobody knows.
+func taken(p *schema.Plan, family string) bool {
+	if p == nil {
+		return true
+	}
+	for _, g := range p.Graphs {
+		if slices.Contains(g.Claim, family) {
+			return true
+		}
+	}
+	return false
 }
 
 // rejections are the diagnostics of declarations that are not valid.

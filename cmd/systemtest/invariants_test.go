@@ -25,7 +25,6 @@ func TestInvariantOperatorsHalfIsNeverWritten(t *testing.T) {
 	p.write("agent/delay", "150")
 	p.write("agent/a", "checker FIX_NEEDED\n")
 	p.drop("tasks/a.yaml", task("a"))
-	p.drop("tasks/b.md", "# B\n\nTask-ID: b\nTitle: B\nAcceptance:\n- it is done\n")
 	p.drop("ideas/i.md", "# An idea\n\nIdea-ID: i\nTitle: An idea\nSummary: s\n")
 	p.drop("broken.yaml", "kind: task\ntitle: [\n")
 	p.drop("twice-1.yaml", task("c"))
@@ -33,7 +32,10 @@ func TestInvariantOperatorsHalfIsNeverWritten(t *testing.T) {
 	p.drop("goes.yaml", task("goes", "depends_on: [never]"))
 	daemon := p.startDaemon()
 	p.eventually("an agent works", func() bool { return p.totalStarts() > 0 })
-	p.eventually("all have been seen", func() bool { return p.stateIs("task", "goes", schema.StateQueue) })
+	p.drop("tasks/b.md", "# B\n\nTask-ID: b\nTitle: B\nAcceptance:\n- it is done\n")
+	p.eventually("all have been seen", func() bool {
+		return p.stateIs("task", "goes", schema.StateQueue) && p.stateIs("task", "b", schema.StateQueue)
+	})
 	p.write("millrace-agents/stages/own.cue", "package millrace\n\nstages: builder: writes_workspace: \"no\"\n") // does not compile
 	p.drop("tasks/b.md", "# B\n\nTask-ID: b\nTitle: B, edited\nAcceptance:\n- it is done\n")
 	check(t, os.Remove(p.path("millrace-agents/intake/goes.yaml")))

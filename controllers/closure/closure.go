@@ -49,11 +49,11 @@ func follow(v *workspace.View, t *schema.Item) *workspace.Mutation {
 	case t.State == schema.StateQueue && busy:
 		return move(v, t, schema.StateOpen, workspace.EvReturned, "its lineage has work again")
 	case t.State == schema.StateBlocked && t.Closure != nil && v.LastEnded(t.ID) > t.Closure.Stalled:
-		state := schema.StateQueue
+		state, event := schema.StateQueue, workspace.EvReady
 		if busy {
-			state = schema.StateOpen
+			state, event = schema.StateOpen, workspace.EvReturned
 		}
-		return move(v, t, state, workspace.EvReturned, "work of its lineage has ended since it stalled")
+		return move(v, t, state, event, "work of its lineage has ended since it stalled")
 	}
 	return nil
 }

@@ -124,6 +124,49 @@ func TestOtherRootsWait(t *testing.T) {
 	}
 }
 
+// Work of an open root that needs work of another one waits for ever: that is said wherever somebody looks.
+func TestFaultRootsWaitForEachOtherInSilence(t *testing.T) {
+	o := begun(t)
+	o.Admit(task("other", "s"))
+	o.Admit(controllertest.Task("c", "root_spec_id: r", "depends_on: [other]") + "---\n" + controllertest.Task("d", "root_spec_id: r", "depends_on: [c]"))
+	o.Settle()
+	v := o.View(o.Seen)
+	if w := v.Waiting(workspace.TargetKey("r")); w == nil || w.Stalled || !strings.Contains(w.Message, "task/c is queued and needs other") {
+		t.Errorf("while others are at work, the target waits for %+v", w)
+	}
+	o.Play("BUILDER_COMPLETE", "BUILDER_COMPLETE")
+	v = o.View(o.Seen)
+	for _, k := range []schema.Key{{Family: "task", ID: "c"}, workspace.TargetKey("r")} {
+		w := v.Waiting(k)
+		if w == nil || !w.Stalled || !strings.Contains(w.Message, "needs other, which is not begun before the closure target of r has ended") ||
+			!strings.Contains(w.ClearedBy, "other taken out of the dependencies of c") || !strings.Contains(w.ClearedBy, "millrace closure abandon r") {
+			t.Errorf("%s waits for %+v", k, w)
+		}
+	}
+	if w := v.Waiting(schema.Key{Family: "task", ID: "d"}); w == nil || w.Stalled || !strings.Contains(w.Message, "needs c") {
+		t.Errorf("d waits for %+v", w)
+	}
+	if whys := o.Settle(); len(whys) > 0 {
+		t.Errorf("it went on: %q", whys)
+	}
+}
+
+// A blocked task whose incident is at work is nothing that somebody must clear.
+func TestWorkThatIsPlannedAnewIsNotStuck(t *testing.T) {
+	o := begun(t)
+	o.Admit("kind: incident\nincident_id: i\ntitle: Look\nroot_spec_id: r\n")
+	o.Do(func(v *workspace.View) *workspace.Mutation {
+		m := &workspace.Mutation{By: "test", Why: "escalate"}
+		it := v.Items[schema.Key{Family: "task", ID: "b"}].Clone()
+		it.Raised = "i"
+		m.Block(v, it, schema.Blocked{Class: schema.ClassEscalate, Message: "plan again"})
+		return m
+	})
+	if w := o.View(o.Seen).Waiting(workspace.TargetKey("r")); w == nil || w.Stalled || strings.Contains(w.ClearedBy, "retry-blocked") {
+		t.Errorf("the target waits for %+v", w)
+	}
+}
+
 // Execution goes before planning while a target is open: what is planned is finished first.
 func TestOrderWhileATargetIsOpen(t *testing.T) {
 	o := begun(t)
@@ -182,7 +225,11 @@ func TestStalledUntilLineageWorkEnds(t *testing.T) {
 		m.Requeue(v, v.Items[schema.Key{Family: "task", ID: "c"}].Clone(), schema.Note{By: "operator", What: "requeued"}, true)
 		return m
 	})
-	o.Play("BUILDER_COMPLETE", "ARBITER_COMPLETE")
+	o.Play("BUILDER_COMPLETE")
+	if !o.Saw(workspace.EvReady) || o.Saw(workspace.EvReturned) {
+		t.Errorf("it is ready, and was told as %q", o.Told())
+	}
+	o.Play("ARBITER_COMPLETE")
 	target(t, o, "r", schema.StateDone)
 }
 

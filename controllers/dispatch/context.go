@@ -107,12 +107,14 @@ type file struct {
 	Digest schema.Digest `json:"digest"`
 }
 
-// An entry is one line of the history of the item or of work it descends from or rests on.
+// An entry is one line of the history of the item, of its lineage or of work that it rests on.
 type entry struct {
 	At   time.Time  `json:"at"`
 	Item schema.Key `json:"item"`
 	What string     `json:"what"`
 	Why  string     `json:"why,omitempty"`
+
+	place int // among those of its item
 }
 
 // maxHistory is how many entries of the lineage's history a stage is shown.
@@ -145,23 +147,47 @@ func (s *stage) asset(path string) file {
 	return file{path, schema.DigestOf([]byte(s.plan.Assets[path]))}
 }
 
-// lineage gathers the newest history of the item, of what it depends on and of what it descends from.
+// lineage gathers the newest history of the item, of what it depends on and descends from, and of all that descends
+// from the same root, oldest first.
 func (s *stage) lineage(v *workspace.View) []entry {
-	var all []entry
-	for _, k := range relatives(s.item) {
-		it := v.Items[k]
-		if it == nil {
-			continue
-		}
-		for _, n := range it.Notes {
-			all = append(all, entry{At: n.At, Item: k, What: n.What + " by " + n.By, Why: n.Why})
-		}
-		if o := it.Last; o != nil {
-			all = append(all, entry{At: o.At, Item: k, What: o.Node + ": " + o.Outcome, Why: o.Failure})
+	var all newest
+	kin := relatives(s.item)
+	for _, k := range kin {
+		if it := v.Items[k]; it != nil {
+			all.add(it)
 		}
 	}
-	sortEntries(all)
-	return all[max(0, len(all)-maxHistory):]
+	if root := s.item.Lineage.RootSpecID; root != "" {
+		for it := range v.Lineage(root) {
+			if !slices.Contains(kin, it.Key()) {
+				all.add(it)
+			}
+		}
+	}
+	return all
+}
+
+// newest are the last entries of all that is added, in whatever order.
+type newest []entry
+
+func (all *newest) add(it *schema.Item) {
+	for i, n := range it.Notes {
+		all.put(entry{At: n.At, Item: it.Key(), What: n.What + " by " + n.By, Why: n.Why, place: i})
+	}
+	if o := it.Last; o != nil {
+		all.put(entry{At: o.At, Item: it.Key(), What: o.Node + ": " + o.Outcome, Why: o.Failure, place: len(it.Notes)})
+	}
+}
+
+func (all *newest) put(e entry) {
+	i, _ := slices.BinarySearchFunc(*all, e, func(a, b entry) int {
+		return cmp.Or(a.At.Compare(b.At), workspace.CompareKeys(a.Item, b.Item), cmp.Compare(a.place, b.place))
+	})
+	if i == 0 && len(*all) == maxHistory {
+		return
+	}
+	*all = slices.Insert(*all, i, e)
+	*all = (*all)[max(0, len(*all)-maxHistory):]
 }
 
 func relatives(it *schema.Item) []schema.Key {
@@ -181,12 +207,6 @@ func relatives(it *schema.Item) []schema.Key {
 
 func lastNotes(it *schema.Item) []schema.Note {
 	return it.Notes[max(0, len(it.Notes)-3):]
-}
-
-func sortEntries(all []entry) {
-	slices.SortStableFunc(all, func(a, b entry) int {
-		return cmp.Or(a.At.Compare(b.At), workspace.CompareKeys(a.Item, b.Item))
-	})
 }
 
 // compact drops repetitions and keeps the order.

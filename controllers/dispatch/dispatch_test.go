@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -307,4 +308,44 @@ func step(t *rapid.T, o *controllertest.World) {
 		}
 	}
 	o.Settle()
+}
+
+// A stage is shown what has happened last in the whole lineage of its item, and no more of it than ten entries.
+func TestHistoryIsThatOfTheLineage(t *testing.T) {
+	o := world(t, nil)
+	for i := range 8 {
+		o.Admit(controllertest.Task(fmt.Sprintf("k%d", i), "root_spec_id: root"))
+		o.Do(func(v *workspace.View) *workspace.Mutation {
+			m := &workspace.Mutation{By: "test", Why: "note"}
+			it := v.Items[schema.Key{Family: "task", ID: fmt.Sprintf("k%d", i)}].Clone()
+			for n := range 2 {
+				it.Note(schema.Note{At: v.Now.Add(time.Duration(2*i+n) * time.Second), By: "operator", What: fmt.Sprintf("note %d", 2*i+n)})
+			}
+			m.PutItem(it)
+			return m
+		})
+	}
+	o.Admit(controllertest.Task("stranger"))
+	o.Settle()
+	data, err := os.ReadFile(o.Path(o.Request(o.Run()) + "/" + schema.ContextFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Item    schema.Key
+		History []struct{ What string }
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, e := range c.History {
+		got = append(got, e.What)
+	}
+	for n := 6; n < 16; n++ {
+		want = append(want, fmt.Sprintf("note %d by operator", n))
+	}
+	if c.Item.ID != "k0" || !slices.Equal(got, want) {
+		t.Errorf("%s is shown %q", c.Item, got)
+	}
 }

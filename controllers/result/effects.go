@@ -107,7 +107,8 @@ func (h *harvest) spawn(doc *schema.Document, by string) (*schema.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.m.AdmitItem(it, data)
-	h.step.Spawned = append(h.step.Spawned, it.Key())
+	h.m.PutFile(it.Path, "", data)
+	h.m.PutItem(it)
+	h.tellNew(it, "raised")
 	return it, nil
 }

@@ -11,8 +11,8 @@ import (
 
 // Limits of what is tried again without asking anybody.
 const (
-	maxRestarts = 2                // of one node, after its request was lost
-	firstWait   = 30 * time.Second // for a runner; doubles
+	maxRestarts = schema.MaxRestarts // of one node, after its request was lost
+	firstWait   = 30 * time.Second   // for a runner; doubles
 	longestWait = 15 * time.Minute
 	waitInAll   = 6 * time.Hour // of one run for one runner; then it takes the BLOCKED route
 )

@@ -158,14 +158,26 @@ func (h *harvest) trusted() bool {
 	return policy == "allow" || policy != "deny" && permission == "maximum"
 }
 
+// tellNew tells of an item that the result brings, and where it comes from.
+func (h *harvest) tellNew(it *schema.Item, how string) {
+	e := workspace.Event{
+		Type: workspace.EvAdmitted, Item: it.Key(), To: it.State, Path: it.Path,
+		Message: fmt.Sprintf("%s by %s of %s", how, h.kind.ID, h.item.ID),
+	}
+	if f := h.Family(it.Family); f != nil {
+		e.Plane = f.Plane
+	}
+	h.m.Tell(e)
+	h.step.Spawned = append(h.step.Spawned, it.Key())
+}
+
 // admit commits what outbox decided.
 func (h *harvest) admit() {
 	draft := h.Draft(h.m)
 	for _, a := range h.admitted {
 		draft.Put(a.item)
 		h.m.PutFile(a.item.Path, "", a.data)
-		h.m.Tell(workspace.Event{Type: workspace.EvAdmitted, Item: a.item.Key(), To: a.item.State, Path: a.item.Path})
-		h.step.Spawned = append(h.step.Spawned, a.item.Key())
+		h.tellNew(a.item, "proposed")
 	}
 	h.supersede(draft)
 	for _, a := range h.admitted {

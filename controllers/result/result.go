@@ -16,6 +16,7 @@ package result
 
 import (
 	"path"
+	"slices"
 
 	"millrace/reconcile"
 	"millrace/schema"
@@ -176,7 +177,8 @@ func (h *harvest) decide(v schema.Verdict, to, why string) {
 			Node: h.step.Node, Stage: h.step.Stage, Path: d.Path, Message: d.Why,
 		})
 	}
-	h.m.Tell(workspace.Event{
+	// The result comes first: what follows from it has been told by now.
+	h.m.Events = slices.Insert(h.m.Events, 0, workspace.Event{
 		Type: workspace.EvFinished, Item: h.run.Item, Run: h.run.ID, Request: h.step.Request, Plane: h.run.Plane,
 		Node: h.step.Node, Stage: h.step.Stage, Outcome: v.Outcome, Class: firstOf(v.Failure, v.Class), To: to,
 		Message: firstOf(v.Message, why), Tokens: h.c.Tokens, Elapsed: elapsed(h.c),

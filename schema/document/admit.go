@@ -66,7 +66,7 @@ func rootSpec(idea *schema.Document) *schema.Document {
 // sections reads the lists and paragraphs below each heading of a text, by lower-case heading.
 func sections(body string) map[string][]any {
 	found := map[string][]any{}
-	heading, entry, fenced := "", "", false
+	heading, entry, fence := "", "", ""
 	flush := func() {
 		if entry = tidy(clean(entry)); entry != "" && heading != "" && len(entry) <= schema.MaxText {
 			found[heading] = append(found[heading], entry)
@@ -74,9 +74,8 @@ func sections(body string) map[string][]any {
 		entry = ""
 	}
 	for l := range strings.Lines(body) {
-		if fenceLine.MatchString(l) {
-			fenced = !fenced
-		}
+		fence = inFence(fence, l)
+		fenced := fence != ""
 		text := strings.TrimSpace(l)
 		item := itemLine.FindStringSubmatch(strings.TrimRight(l, " \t\n"))
 		switch {
@@ -97,6 +96,23 @@ func sections(body string) map[string][]any {
 	}
 	flush()
 	return found
+}
+
+// inFence is the fence that a line stands in, after another that stood in open: "" outside of any. A fence ends at one of the
+// same character that is at least as long and says nothing, so that a longer one may hold shorter ones.
+func inFence(open, line string) string {
+	text := strings.TrimSpace(line)
+	mark := fenceLine.FindString(line)
+	if mark != "" {
+		mark = text[:len(text)-len(strings.TrimLeft(text, mark[len(mark)-1:]))]
+	}
+	switch {
+	case open == "":
+		return mark
+	case strings.HasPrefix(mark, open) && mark == text:
+		return ""
+	}
+	return open
 }
 
 // clean drops control characters, which a field may not hold.

@@ -29,8 +29,10 @@ type agent struct {
 	request schema.Request
 	dir     string // request folder
 	project *os.Root
+	prompt  string
 	blocks  []block
 	report  []string
+	made    map[string]string // artifacts that are more than the report, by name
 }
 
 // Run plays the stage that the environment names, in the project folder it is started in.
@@ -39,7 +41,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer, getenv func(string) s
 	if run == "" || request == "" {
 		return ErrAlone
 	}
-	a := &agent{dir: filepath.Join(workspace.Folder, filepath.FromSlash(workspace.RequestDir(run, request)))}
+	a := &agent{made: map[string]string{}, dir: filepath.Join(workspace.Folder, filepath.FromSlash(workspace.RequestDir(run, request)))}
 	data, err := os.ReadFile(filepath.Join(a.dir, schema.RequestFile))
 	if err != nil {
 		return fmt.Errorf("read request: %w", err)
@@ -55,13 +57,14 @@ func Run(ctx context.Context, in io.Reader, out io.Writer, getenv func(string) s
 		return fmt.Errorf("open project: %w", err)
 	}
 	defer func() { _ = a.project.Close() }()
-	return a.play(ctx, string(prompt), out)
+	a.prompt = string(prompt)
+	return a.play(ctx, out)
 }
 
-func (a *agent) play(ctx context.Context, prompt string, out io.Writer) error {
+func (a *agent) play(ctx context.Context, out io.Writer) error {
 	a.say("This is the demo agent, a deterministic program and no model, as %s.", a.request.Stage)
 	outcome, err := "", error(nil)
-	if a.blocks, err = parse(prompt); err == nil {
+	if a.blocks, err = parse(a.prompt); err == nil {
 		outcome, err = a.stage(ctx)
 	}
 	if err != nil {
@@ -96,15 +99,39 @@ func (a *agent) stage(ctx context.Context) (string, error) {
 		return "UPDATE_COMPLETE", a.outline()
 	case "troubleshooter":
 		a.say("I changed nothing: builder starts again from its task.")
-		return "TROUBLESHOOT_COMPLETE", nil
+		return "TROUBLESHOOT_COMPLETE", a.open()
 	case "consultant":
-		a.say("What the task spells out does not lead to its checks passing: it has to be planned anew.")
+		if err := a.open(); err != nil {
+			a.say("- %s", err)
+		}
+		a.say("What the task spells out does not lead to what it asks for: it has to be planned anew.")
 		return "NEEDS_PLANNING", nil
+	case "auditor":
+		return "AUDITOR_COMPLETE", a.audit()
+	case "planner":
+		return "PLANNER_COMPLETE", a.dispose()
+	case "manager":
+		return "MANAGER_COMPLETE", a.propose()
+	case "arbiter":
+		return a.judge(ctx)
 	}
 	return "", fmt.Errorf("no part is written for me as %s", a.request.Stage)
 }
 
+// open is the question that the task leaves open, if there is one: who builds cannot answer it.
+func (a *agent) open() error {
+	for _, b := range a.blocks {
+		if b.verb == verbQuestion {
+			return fmt.Errorf("the task leaves a question open: %s", strings.Join(b.lines, " "))
+		}
+	}
+	return nil
+}
+
 func (a *agent) edit(firstAttempt bool) error {
+	if err := a.open(); err != nil {
+		return err
+	}
 	chosen := choose(a.blocks, firstAttempt)
 	if len(chosen) == 0 {
 		return errors.New("the task has no block that says what to edit")
@@ -120,7 +147,7 @@ func (a *agent) edit(firstAttempt bool) error {
 }
 
 func (a *agent) present() error {
-	for _, b := range a.blocks {
+	for _, b := range edits(a.blocks) {
 		if _, err := a.project.Stat(b.path); err != nil {
 			return fmt.Errorf("find what builder wrote: %w", err)
 		}
@@ -133,12 +160,11 @@ func (a *agent) present() error {
 func (a *agent) check(ctx context.Context, pass string) (string, error) {
 	failed := 0
 	for _, c := range a.request.Checks {
-		code, err := runCheck(ctx, c)
+		passed, err := a.runCheck(ctx, c)
 		if err != nil {
 			return "", err
 		}
-		a.say("- `%s` ended with exit code %d", c.Run, code)
-		if code != 0 {
+		if !passed {
 			failed++
 		}
 	}
@@ -152,7 +178,7 @@ func (a *agent) check(ctx context.Context, pass string) (string, error) {
 	return pass, nil
 }
 
-func runCheck(ctx context.Context, c schema.Check) (int, error) {
+func (a *agent) runCheck(ctx context.Context, c schema.Check) (passed bool, err error) {
 	limit := time.Duration(c.Timeout)
 	if limit == 0 {
 		limit = 10 * time.Minute
@@ -161,27 +187,31 @@ func runCheck(ctx context.Context, c schema.Check) (int, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", c.Run)
 	cmd.Dir = filepath.FromSlash(c.In)
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return exit.ExitCode(), nil
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		return false, fmt.Errorf("run check %s: %w", c.Name, err)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("run check %s: %w", c.Name, err)
-	}
-	return 0, nil
+	a.say("- `%s` ended with exit code %d", c.Run, cmd.ProcessState.ExitCode())
+	return cmd.ProcessState.Success(), nil
 }
 
-// artifacts writes what the outcome needs: the report, under each artifact's name.
+// artifacts writes what the outcome needs: what the stage made under the artifact's name, else the report.
 func (a *agent) artifacts(outcome string) error {
 	for _, art := range a.request.Artifacts {
-		if !art.NeededFor(outcome) {
+		text := a.made[art.Name]
+		switch {
+		case !art.NeededFor(outcome):
 			continue
+		case text == "":
+			text = a.titled(art.Name) + "\nOutcome: " + outcome + "\n"
 		}
-		text := fmt.Sprintf("# %s of %s\n\n%s\n\nOutcome: %s\n",
-			strings.ReplaceAll(art.Name, "_", " "), a.request.Item.ID, strings.Join(a.report, "\n"), outcome)
 		if err := os.WriteFile(filepath.Join(a.dir, filepath.FromSlash(art.File)), []byte(text), 0o666); err != nil {
 			return fmt.Errorf("write artifact %s: %w", art.Name, err)
 		}
 	}
 	return nil
+}
+
+// titled is the report as a document.
+func (a *agent) titled(name string) string {
+	return fmt.Sprintf("# %s of %s\n\n%s\n", strings.ReplaceAll(name, "_", " "), a.request.Item.ID, strings.Join(a.report, "\n"))
 }

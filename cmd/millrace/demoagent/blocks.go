@@ -11,33 +11,42 @@ import (
 	"millrace/workspace"
 )
 
-// A block is one edit that the task spells out.
+// A block is one thing that the document spells out.
 type block struct {
-	verb  string // write, replace
-	path  string // below the project
+	verb  string // write, replace, task, question
+	path  string // below the project; of a task: its file in the outbox
 	first bool   // the wrong first attempt
+	after string // of a task: the one whose place it takes when that came back
+	fence string
 	lines []string
 }
 
-const fence = "```"
+// Verbs that are no edits.
+const (
+	verbTask     = "task"
+	verbQuestion = "question"
+)
 
-// parse finds the edit blocks of a prompt; every other block is passed over.
-func parse(prompt string) ([]block, error) {
+// parse finds the blocks of a text that the agent knows; every other block is passed over. As in Markdown, a block
+// ends at a fence that is at least as long as its own: a task holds blocks of shorter ones.
+func parse(text string) ([]block, error) {
 	var found []block
 	var open *block // nil outside of a block
-	scan := bufio.NewScanner(strings.NewReader(prompt))
-	scan.Buffer(nil, len(prompt)+1)
+	scan := bufio.NewScanner(strings.NewReader(text))
+	scan.Buffer(nil, len(text)+1)
 	for scan.Scan() {
 		line := strings.TrimSuffix(scan.Text(), "\r")
-		mark := strings.HasPrefix(line, fence) && !strings.HasPrefix(line, fence+"`")
+		info := strings.TrimLeft(line, "`")
+		mark := line[:len(line)-len(info)]
 		switch {
-		case open == nil && mark:
-			b, err := header(strings.TrimPrefix(line, fence))
+		case open == nil && len(mark) >= len("```"):
+			b, err := header(info)
 			if err != nil {
 				return nil, err
 			}
+			b.fence = mark
 			open = &b
-		case open != nil && mark && strings.TrimSpace(line) == fence:
+		case open != nil && len(mark) >= len(open.fence) && strings.TrimSpace(info) == "":
 			if open.verb != "" {
 				found = append(found, *open)
 			}
@@ -47,14 +56,26 @@ func parse(prompt string) ([]block, error) {
 		}
 	}
 	if open != nil && open.verb != "" {
-		return nil, fmt.Errorf("the block %q has no end", open.verb+" "+open.path)
+		return nil, fmt.Errorf("the block %q has no end", strings.TrimSpace(open.verb+" "+open.path))
 	}
 	return found, scan.Err()
 }
 
 func header(info string) (block, error) {
 	words := strings.Fields(info)
-	if len(words) < 2 || words[0] != "write" && words[0] != "replace" {
+	switch {
+	case len(words) == 1 && words[0] == verbQuestion:
+		return block{verb: verbQuestion}, nil
+	case len(words) > 1 && words[0] == verbTask:
+		b := block{verb: verbTask, path: words[1]}
+		if len(words) == 4 && words[2] == "after" {
+			b.after, words = words[3], words[:2]
+		}
+		if len(words) != 2 || b.path != path.Base(b.path) || path.Ext(b.path) != ".md" {
+			return block{}, fmt.Errorf("%q is not: task FILE.md, task FILE.md after TASK", info)
+		}
+		return b, nil
+	case len(words) < 2 || words[0] != "write" && words[0] != "replace":
 		return block{}, nil
 	}
 	b := block{verb: words[0], path: path.Clean(words[1]), first: slices.Contains(words[2:], "first-attempt")}
@@ -65,9 +86,27 @@ func header(info string) (block, error) {
 	return b, nil
 }
 
+func (b block) text() string { return strings.Join(b.lines, "\n") + "\n" }
+
+// title of a task: its first line.
+func (b block) title() string {
+	return strings.TrimSuffix(b.path, ".md") + ", " + strings.TrimLeft(strings.SplitN(b.text(), "\n", 2)[0], "# ")
+}
+
+// tasks are those that a text proposes: at first, or in the place of one that came back.
+func tasks(all []block, after string) []block {
+	return slices.DeleteFunc(slices.Clone(all), func(b block) bool { return b.verb != verbTask || b.after != after })
+}
+
+// edits are the blocks that change the project.
+func edits(all []block) []block {
+	return slices.DeleteFunc(slices.Clone(all), func(b block) bool { return b.verb == verbTask || b.verb == verbQuestion })
+}
+
 // choose takes the plain blocks, or the first attempts in their place.
 func choose(all []block, firstAttempt bool) []block {
 	var chosen []block
+	all = edits(all)
 	for _, b := range all {
 		twin := slices.ContainsFunc(all, func(o block) bool { return o.first && o.verb == b.verb && o.path == b.path })
 		if b.first == firstAttempt || !b.first && !twin {
@@ -79,7 +118,7 @@ func choose(all []block, firstAttempt bool) []block {
 
 // follow does what a block says, inside the project, and tells what it did.
 func (b block) follow(project *os.Root) (string, error) {
-	text := strings.Join(b.lines, "\n") + "\n"
+	text := b.text()
 	if b.verb == "write" {
 		if err := project.MkdirAll(path.Dir(b.path), 0o777); err != nil {
 			return "", fmt.Errorf("make folder: %w", err)

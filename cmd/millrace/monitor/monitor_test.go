@@ -53,6 +53,21 @@ func TestBasicIsOneCompactLine(t *testing.T) {
 	}
 }
 
+func TestWordsSayAThingOnce(t *testing.T) {
+	for want, e := range map[string]workspace.Event{
+		"BLOCKED → blocked  as tries is spent (2)": {Type: workspace.EvFinished, Outcome: "BLOCKED", Class: schema.ClassBlocked, To: "blocked",
+			Message: "BLOCKED → blocked, as tries is spent (2)"},
+		"superseded by b, planned for incident i":       {Type: workspace.EvSuperseded, Path: "tasks/superseded/a.md", Message: "superseded by b, planned for incident i"},
+		"closure target open: generation 1":             {Type: workspace.EvOpened, Path: "arbiter/targets/open/a.json", Message: "generation 1"},
+		"blocked: consultant ended with NEEDS_PLANNING": {Type: workspace.EvBlocked, Class: schema.ClassEscalate, Message: "consultant ended with NEEDS_PLANNING"},
+		"superseded: it was abandoned":                  {Type: workspace.EvSuperseded, Message: "it was abandoned"},
+	} {
+		if got := Words(e); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestJSONLinesBeginWithTheVersion(t *testing.T) {
 	s, out, _ := term.Test()
 	m := &Monitor{Printer: JSON{s}, Now: func() time.Time { return at }, Idle: func() string { return "" }}

@@ -52,7 +52,7 @@ var said = map[string]string{
 	workspace.EvDeclined:      "outbox document declined",
 	workspace.EvOpened:        "closure target open",
 	workspace.EvReady:         "ready to be judged",
-	workspace.EvReturned:      "not ready to be judged any more",
+	workspace.EvReturned:      "open again",
 	workspace.EvFault:         "cannot be judged",
 	workspace.EvLearned:       "skill learned",
 	workspace.EvUnlearned:     "skill not changed",
@@ -73,14 +73,19 @@ func Words(e workspace.Event) string {
 	switch e.Type {
 	case workspace.EvPlan, Untold:
 		return term.OneLine(e.Message)
-	case workspace.EvAdmitted, workspace.EvReplaced, workspace.EvPending, workspace.EvRelocated, workspace.EvPruneSeen, workspace.EvCancelWanted:
+	case workspace.EvAdmitted, workspace.EvReplaced, workspace.EvPending, workspace.EvRelocated, workspace.EvPruneSeen, workspace.EvCancelWanted,
+		workspace.EvOpened, workspace.EvReady, workspace.EvReturned, workspace.EvFault:
 		if e.Message != "" {
 			e.Path = "" // where the document lies follows from its state
+		}
+	case workspace.EvSuperseded:
+		if strings.HasPrefix(e.Message, what) {
+			return term.OneLine(e.Message)
 		}
 	case workspace.EvRunEnded:
 		what += " at " + e.To
 	case workspace.EvBlocked, workspace.EvRunnerWaits, workspace.EvRunnerStalled, workspace.EvRestarted:
-		if e.Class != "" && e.Class != schema.ClassBlocked {
+		if e.Class != "" && e.Class != schema.ClassBlocked && e.Class != schema.ClassEscalate { // a failure, and no outcome's class
 			what += ": " + e.Class
 		}
 	}
@@ -116,5 +121,5 @@ func finished(e workspace.Event) string {
 
 // Reason is what a routing decision says beyond naming the outcome and where it led.
 func Reason(why, outcome, to string) string {
-	return strings.TrimSpace(strings.TrimPrefix(why, outcome+" → "+to))
+	return strings.TrimLeft(strings.TrimPrefix(why, outcome+" → "+to), ", ")
 }

@@ -1,1 +1,0 @@
-same 'THREE' "$(printf 'one\nthree\n' | sh textkit headline 2>&1)"
