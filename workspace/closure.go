@@ -226,8 +226,8 @@ func (v *View) ClosedFor(family, id string, l schema.Lineage) *schema.Item {
 
 // TooLate says in words why work of a closed root is not admitted.
 func TooLate(t *schema.Item) string {
-	return fmt.Sprintf("root_closed: its root %s was %s; work that continues it is admitted when the root is opened again (--reopen)",
-		t.ID, pick(t.State == schema.StateDone, "judged and closed", pick(schema.Ended(t.State), "abandoned", "being abandoned")))
+	return fmt.Sprintf("root_closed: its root %s was %s; work that continues it is admitted when the root is opened again (millrace add-task --reopen, or millrace queue reopen %s)",
+		t.ID, pick(t.State == schema.StateDone, "judged and closed", pick(schema.Ended(t.State), "abandoned", "being abandoned")), t.ID)
 }
 
 // MadeByRuntime says in words why nobody but the runtime makes items of a family.

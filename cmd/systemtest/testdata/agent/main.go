@@ -206,13 +206,19 @@ func content(a schema.Artifact, req *schema.Request, outcome string) string {
 	return "# " + a.Name + "\n\nof " + req.ID + "\n"
 }
 
-// visits counts the earlier visits of the item to the stage.
+// visits counts the earlier visits of the item to the stage. Other lines of the log say nothing of them: who works
+// beside another plane notes that as well.
 func visits(project string, req *schema.Request) int {
+	log, err := os.ReadFile(filepath.Join(project, "agent", "log"))
+	if err != nil {
+		return 0
+	}
 	n := 0
-	if log, err := os.ReadFile(filepath.Join(project, "agent", "log")); err == nil {
-		n = strings.Count(string(log), fmt.Sprintf(" %s %s\n", req.Item, req.Stage))
-		n -= strings.Count(string(log), "start "+req.ID+" ") // not this one
-		n -= endsOf(string(log), req)
+	for line := range strings.Lines(string(log)) {
+		if strings.HasPrefix(line, "start ") && !strings.HasPrefix(line, "start "+req.ID+" ") &&
+			strings.HasSuffix(line, fmt.Sprintf(" %s %s\n", req.Item, req.Stage)) {
+			n++
+		}
 	}
 	return n
 }
@@ -234,17 +240,6 @@ func next(project string, req *schema.Request, visits int) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no outcome to choose in %v", req.Outcomes)
-}
-
-// endsOf counts the end lines of earlier visits, so that a visit counts once.
-func endsOf(log string, req *schema.Request) int {
-	n := 0
-	for line := range strings.Lines(log) {
-		if strings.HasPrefix(line, "end ") && strings.HasSuffix(line, fmt.Sprintf(" %s %s\n", req.Item, req.Stage)) {
-			n++
-		}
-	}
-	return n
 }
 
 func logLine(project, line string) error {
