@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/schema"
 	"millrace/workspace/disk"
 )
 
@@ -226,8 +227,9 @@ func (w *Workspace) repair(from uint64) error {
 }
 
 // Reproject writes every status, run, control, plan and approval file anew that is not what the journal says: people
-// and disks may have damaged them, which no decision ever notices. Documents are left alone: those
-// are people's to edit. It reads the whole journal.
+// and disks may have damaged them, which no decision ever notices. Documents are left alone: those are people's to edit,
+// and what becomes of that is decided. Only the document of an ended item comes back when it is gone, because nobody
+// watches its folder. It reads the whole journal.
 func (w *Workspace) Reproject(ctx context.Context) error {
 	_, err := w.underLock(ctx, func() (bool, error) {
 		var all, ours changes
@@ -239,7 +241,7 @@ func (w *Workspace) Reproject(ctx context.Context) error {
 			return false, err
 		}
 		for _, c := range all.order {
-			if projected(c.path) {
+			if projected(c.path) || w.lost(c.path) {
 				ours.order = append(ours.order, c)
 			}
 		}
@@ -249,6 +251,16 @@ func (w *Workspace) Reproject(ctx context.Context) error {
 		return true, err
 	})
 	return err
+}
+
+// lost reports whether the document of an ended item should lie at path and nothing does.
+func (w *Workspace) lost(path string) bool {
+	it := w.state.ByPath(path)
+	if it == nil || !schema.Ended(it.State) {
+		return false
+	}
+	lies, err := look(w.disk, path)
+	return err == nil && lies.kind == absent
 }
 
 // projected reports whether the file at path only repeats what the journal says.

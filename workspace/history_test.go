@@ -247,3 +247,30 @@ func TestLargeStateIsKeptInABlobAndFolded(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Nobody watches the folders of ended items: a document that is gone comes back when somebody asks, and one that a
+// person has changed stays.
+func TestReprojectBringsTheDocumentOfAnEndedItemBack(t *testing.T) {
+	w := newWorkspace(t)
+	mustCommit(t, w, admit("A"))
+	mustCommit(t, w, claim("A"))
+	mustCommit(t, w, result())
+	name := task("A", "done", docBytes("A")).Path
+	was := read(t, w, name)
+	if err := os.Remove(filepath.Join(w.Dir, name)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Reproject(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, w, name); got != was {
+		t.Errorf("%s holds %q", name, got)
+	}
+	put(t, w, name, "edited by hand\n")
+	if err := w.Reproject(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, w, name); got != "edited by hand\n" {
+		t.Errorf("a person's edit was overwritten: %q", got)
+	}
+}

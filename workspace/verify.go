@@ -281,7 +281,7 @@ func found(l lying) string {
 // repairOf says what mends a projection.
 func (v *verifier) repairOf(p string) string {
 	if it := v.state.ByPath(p); it != nil && schema.Ended(it.State) {
-		return "somebody changed the document of an ended item by hand, from which nothing follows; delete it, and it is written anew"
+		return "the document of an ended item is changed or gone, from which nothing follows; where nothing lies, `millrace doctor --repair` writes it anew"
 	} else if it != nil {
 		return fmt.Sprintf("somebody changed the document by hand: `millrace why %s` says what follows", it.ID)
 	}

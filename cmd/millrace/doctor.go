@@ -75,7 +75,8 @@ func runDoctor(cmd *cobra.Command, o *careOptions) error {
 	return nil
 }
 
-// mend writes damaged projections anew. Documents are people's to edit and are left alone.
+// mend writes damaged projections anew. Documents are people's to edit and are left alone, but for those of ended items
+// that are gone.
 func (o *careOptions) mend(cmd *cobra.Command) error {
 	if err := o.f.operator(cmd); err != nil {
 		return err
