@@ -13,7 +13,7 @@ func newIncidents() incidents {
 }
 
 func (n *incidents) add(it *schema.Item) {
-	if it.Raised != "" {
+	if it.Raised != "" && it.State == schema.StateBlocked {
 		add(n.raised, it.Raised, it.Key())
 	}
 	if id := it.Lineage.IncidentID; id != "" {
@@ -22,7 +22,7 @@ func (n *incidents) add(it *schema.Item) {
 }
 
 func (n *incidents) drop(it *schema.Item) {
-	if it.Raised != "" {
+	if it.Raised != "" && it.State == schema.StateBlocked {
 		drop(n.raised, it.Raised, it.Key())
 	}
 	if id := it.Lineage.IncidentID; id != "" {

@@ -136,7 +136,7 @@ func (h *harvest) propose(path string, doc *schema.Document, trial *workspace.Dr
 func (h *harvest) replaced(it *schema.Item) []string {
 	var ids []string
 	for _, k := range h.RaisedBy(it.Lineage.IncidentID) {
-		if k.Family == it.Family && k.ID != it.ID && h.Items[k].State == schema.StateBlocked {
+		if k.Family == it.Family && k.ID != it.ID {
 			ids = append(ids, k.ID)
 		}
 	}
