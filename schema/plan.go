@@ -202,6 +202,11 @@ type Runner struct {
 	Model      string            `json:"model,omitempty"`
 	Permission string            `json:"permission,omitempty"`       // basic, elevated, maximum
 	EventLog   string            `json:"event_log_policy,omitempty"` // full, failures, none
+	Command    string            `json:"command,omitempty"`          // the agent's program; "": the adapter's
+	KeyEnv     string            `json:"key_env,omitempty"`          // variable that holds the key, beside the adapter's own
+	Profile    string            `json:"profile,omitempty"`          // of codex_cli
+	Config     map[string]string `json:"config,omitempty"`           // of codex_cli: key → value as in its config.toml
+	Provider   string            `json:"provider,omitempty"`         // of pi_rpc
 }
 
 // CheckPolicy is the configuration's "checks".

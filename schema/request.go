@@ -16,13 +16,16 @@ const (
 	TerminalFile   = "terminal_result.json"
 	StdoutFile     = "stdout.txt"
 	StderrFile     = "stderr.txt"
-	FinalFile      = "final.md" // the agent's final message, where the adapter tells it apart
+	FinalFile      = "final.md"     // the agent's final message, where the adapter tells it apart
+	EventsFile     = "events.jsonl" // what an agent that speaks in events said, as event_log_policy has it
+	SessionFile    = "session.json" // by the supervisor, as soon as the agent names it: a Session
 	InvocationFile = "invocation.json"
 	OutboxFolder   = "outbox"
 	ChecksFolder   = "checks"               // logs: before-1.log, after-1.log, …
 	ChecksFile     = "checks_before.json"   // by the supervisor, for the agent: what the checks said before it
 	EvidenceWindow = "evidence_window.json" // committed by Millrace for the judge of a lineage: an Evidence
 	HeldFolder     = "held"                 // of a run, not of a request: files of a Held claim
+	AgentsFolder   = "agents"               // of a run: by runner, its agent's own folder for what it remembers
 	RequestEnv     = "MILLRACE_REQUEST"     // marks every process of a request
 	RunEnv         = "MILLRACE_RUN"         // commands refuse to act as an operator when it is set
 )
@@ -54,6 +57,7 @@ type Request struct {
 	ChecksAfter   []string   `json:"checks_after,omitempty"`  // run them after these outcomes
 	Tree          bool       `json:"tree,omitempty"`          // digest the working tree before and after
 	Held          *Held      `json:"held,omitempty"`          // start no agent: run the checks and complete with this claim
+	Session       *Session   `json:"session,omitempty"`       // of an earlier request of the same node, to be gone on with
 	Created       time.Time  `json:"created_at"`
 }
 
@@ -63,6 +67,15 @@ type Held struct {
 	Request string `json:"request"` // whose agent claimed it
 	Claim   Claim  `json:"claim"`
 	Files   []File `json:"files,omitempty"` // artifacts and outbox as they were listed; committed below held/ of the run
+}
+
+// A Session is an agent's own memory of a conversation, as far as others need to know it: session.json in the request
+// folder while the agent works, in the completion, and in the request that goes on with it.
+type Session struct {
+	Request string  `json:"request"`           // whose agent it was
+	ID      string  `json:"session,omitempty"` // as the agent calls it
+	Tokens  *Tokens `json:"tokens,omitempty"`  // that it had used in all when it was last heard of; nil: unknown
+	Waiting string  `json:"waiting,omitempty"` // what the agent waits for now, to people
 }
 
 // Exit kinds of a completion.
@@ -94,7 +107,7 @@ type Completion struct {
 	Outbox        []File        `json:"outbox,omitempty"`
 	Tokens        *Tokens       `json:"tokens,omitempty"` // nil: unknown, which is not zero
 	Cost          *Cost         `json:"cost,omitempty"`
-	Session       string        `json:"session,omitempty"`
+	Session       *Session      `json:"session,omitempty"`
 	ChecksBefore  []CheckRecord `json:"checks_before,omitempty"`
 	ChecksAfter   []CheckRecord `json:"checks_after,omitempty"`
 	TreeBefore    string        `json:"tree_before,omitempty"`

@@ -247,7 +247,8 @@ type Step struct {
 	Spawned   []Key             `json:"spawned,omitempty"`
 	Wrote     bool              `json:"wrote,omitempty"` // may have changed the working tree
 	Failed    []CheckRecord     `json:"failed_checks,omitempty"`
-	Late      bool              `json:"late,omitempty"` // given up as lost; what it reported after all is filed as evidence
+	Late      bool              `json:"late,omitempty"`    // given up as lost; what it reported after all is filed as evidence
+	Session   *Session          `json:"session,omitempty"` // that the next request of the same node may go on with
 }
 
 // Control is the runtime-wide state: state/control.json.

@@ -232,7 +232,7 @@ const ownRunner = "name a program of yours: runners: {default_runner: \"mine\", 
 // runner looks whether what a runner starts is there.
 func (d *doctor) runner(r *schema.Runner) {
 	name := "runner " + r.Name
-	if known := runner.Adapters(); !slices.Contains(known, r.Adapter) {
+	if known := schema.AdapterNames(); !slices.Contains(known, r.Adapter) {
 		d.add(name, "error", fmt.Sprintf("this Millrace has no adapter %s; it has: %s", r.Adapter, strings.Join(known, ", ")), ownRunner)
 		return
 	}

@@ -95,11 +95,25 @@ func (s *stage) request(v *workspace.View) *schema.Request {
 		req.Permission = cmp.Or(req.Permission, runner.Permission)
 	}
 	req.Runner.Name = n.Runner
+	req.Session = session(r)
 	if len(req.Checks) > 0 {
 		req.ChecksBefore = kind.Checks == "before" || r.Held != nil
 		req.ChecksAfter = s.plan.ChecksAfter(r.Plane, r.Node)
 	}
 	return req
+}
+
+// session is what the request may go on with: the agent's of the last request, when that had to do the same and came
+// to nothing for a reason that was not the stage's.
+func session(r *schema.Run) *schema.Session {
+	if len(r.Steps) == 0 || r.Held != nil {
+		return nil
+	}
+	last := r.Steps[len(r.Steps)-1]
+	if last.Node != r.Node || last.To != r.Node || last.Failure == "" || schema.Scope(last.Failure) == "stage" {
+		return nil
+	}
+	return last.Session
 }
 
 // outcomes are the legal ones of a kind, sorted.

@@ -141,6 +141,9 @@ func (h *harvest) begin() {
 	for _, f := range h.c.Artifacts {
 		h.step.Artifacts[f.Path] = f.Digest
 	}
+	if h.kind.RetrySafe() {
+		h.step.Session = h.c.Session
+	}
 }
 
 // failedChecks are those after the stage, else, when there were none, those before it.

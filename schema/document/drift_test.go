@@ -33,7 +33,7 @@ var goTypes = map[string]any{
 	"#RunnerWait": schema.RunnerWait{}, "#HeldChange": schema.HeldChange{},
 	"#Pending": schema.Pending{}, "#Ruling": schema.Ruling{},
 	"#Blueprint": schema.Blueprint{}, "#GitHead": schema.GitHead{}, "#RootFault": schema.RootFault{}, "#Hold": schema.Hold{},
-	"#Held": schema.Held{}, "#Evidence": schema.Evidence{}, "#EvidenceItem": schema.EvidenceItem{}, "#EvidenceResult": schema.EvidenceResult{},
+	"#Held": schema.Held{}, "#Session": schema.Session{}, "#Evidence": schema.Evidence{}, "#EvidenceItem": schema.EvidenceItem{}, "#EvidenceResult": schema.EvidenceResult{},
 }
 
 // goless are definitions that only agents write and Go reads in its own way.

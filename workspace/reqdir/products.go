@@ -38,7 +38,7 @@ func List(dir string, r *schema.Request, c *schema.Completion) error {
 		dropped[t.Path] = t.Dropped
 	}
 	c.Transcripts = nil
-	for _, name := range []string{schema.StdoutFile, schema.StderrFile, schema.FinalFile} {
+	for _, name := range []string{schema.StdoutFile, schema.EventsFile, schema.StderrFile, schema.FinalFile} {
 		l.add(&c.Transcripts, name, maxArtifact)
 	}
 	for i := range c.Transcripts {

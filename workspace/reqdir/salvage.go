@@ -43,6 +43,9 @@ func Salvage(dir string) (*schema.Completion, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Session, err = session(dir, r.ID); err != nil {
+		return nil, err
+	}
 	if exit != "" {
 		c.Exit = exit
 		c.Failure, c.Detail = endingClass[exit], "the agent was being ended when its supervisor was lost"
@@ -56,6 +59,22 @@ func Salvage(dir string) (*schema.Completion, error) {
 		return nil, err
 	}
 	return c, List(dir, r, c)
+}
+
+// session is what the supervisor had written down of the agent's session.
+func session(dir, request string) (*schema.Session, error) {
+	var s schema.Session
+	if err := readJSON(filepath.Join(dir, schema.SessionFile), &s); err != nil {
+		if useless(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if s.ID == "" || s.Request != request {
+		return nil, nil
+	}
+	s.Waiting = ""
+	return &s, nil
 }
 
 // useless reports whether a file is missing, or there but nothing that can be read.

@@ -23,25 +23,33 @@ var adapters = map[string]adapter{
 	"command": commandAdapter,
 }
 
-// Adapters are the names of the adapters that there are, sorted.
-func Adapters() []string { return slices.Sorted(maps.Keys(adapters)) }
-
 // A job is one request as adapters see it.
 type job struct {
 	request *schema.Request
 	dir     string // request folder
 	project string // where the agent works
+	memory  memory
 }
 
-// An agent is a job made ready to run.
+// An agent is a job made ready to run. Its functions are called from the goroutines that read its output, abort from
+// another one; verdict when all output has been read.
 type agent struct {
 	argv    []string // argv[0] is looked for in the PATH of env, or in the project when it has a slash
 	env     []string
-	stdin   *os.File // closed by the supervisor; nil: nothing to read
-	secret  string   // the prompt, when it is an argument
-	read    func(stream string, p []byte) (progress bool)
-	abort   func() // the agent's own way to be ended; nil: it has none
+	stdin   *os.File                                      // closed by the supervisor once the agent has it; nil: nothing to read
+	secret  string                                        // the prompt, when it is an argument
+	slot    string                                        // folder that only one agent at a time may use; "": its own
+	read    func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
+	event   func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only
+	abort   func()                                        // the agent's own way to be ended; nil: it has none
 	verdict func(ended) verdict
+	free    func() // releases what the adapter holds for it, started or not; nil: nothing
+}
+
+// heard is what a line of events means to the supervisor.
+type heard struct {
+	progress bool // the agent got further: errors and retries are none
+	keep     bool // worth a place in the event log
 }
 
 // A verdict is what an adapter makes of an agent that ended by itself.
@@ -49,10 +57,9 @@ type verdict struct {
 	exit, failure, detail string
 	retryAfter            schema.Duration
 	final                 string // the agent's final message, as far as outcomes are concerned
-	finalIn               string // where it stands
+	finalIn               string // transcript it stands in; final.md is written by the supervisor
 	tokens                *schema.Tokens
 	cost                  *schema.Cost
-	session               string
 }
 
 // A refusal says why no agent was started.
@@ -68,7 +75,7 @@ func (j *job) prepare() (*agent, error) {
 	adapt, ok := adapters[j.request.Runner.Adapter]
 	if !ok {
 		return nil, refuse(schema.FailRunnerNotFound, "runner %q has the adapter %q, which this Millrace does not know; it knows: %s",
-			j.request.Runner.Name, j.request.Runner.Adapter, strings.Join(Adapters(), ", "))
+			j.request.Runner.Name, j.request.Runner.Adapter, strings.Join(schema.AdapterNames(), ", "))
 	}
 	return adapt(j)
 }

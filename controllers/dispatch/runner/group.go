@@ -35,7 +35,7 @@ type program struct {
 	path           string
 	argv, env      []string
 	dir            string
-	stdin          *os.File  // nil: nothing to read
+	stdin          *os.File  // closed once the program has it; nil: nothing to read
 	stdout, stderr io.Writer // never fail; the same one twice: one stream, in order
 	timeout        time.Duration
 	stall          time.Duration // 0: may be silent
@@ -94,17 +94,18 @@ func (g *group) spawn(p *program) (*streams, error) {
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", p.path, err)
 		}
-		defer null.Close()
 		stdin = null
 	}
 	stdout, err := s.pipe(p.stdout)
 	if err != nil {
+		stdin.Close()
 		return nil, err
 	}
 	defer stdout.Close()
 	stderr := stdout
 	if p.stderr != p.stdout {
 		if stderr, err = s.pipe(p.stderr); err != nil {
+			stdin.Close()
 			s.drain()
 			return nil, err
 		}
@@ -115,11 +116,13 @@ func (g *group) spawn(p *program) (*streams, error) {
 		Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true}}) // "kill 0" in it must not reach us
 	if err != nil {
+		stdin.Close()
 		stdout.Close()
 		stderr.Close()
 		s.drain()
 		return nil, fmt.Errorf("start %s: %w", p.path, err)
 	}
+	stdin.Close() // who writes into the other end hears that the program is gone
 	return s, nil
 }
 

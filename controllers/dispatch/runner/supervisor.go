@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,6 +129,15 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 	if a.stdin != nil {
 		defer a.stdin.Close()
 	}
+	if a.free != nil {
+		defer a.free()
+	}
+	leave, err := s.enter(ctx, a.slot)
+	if err != nil {
+		notStarted(c, err)
+		return
+	}
+	defer leave()
 	e, err := s.launch(ctx, a, c)
 	if err != nil {
 		notStarted(c, err)
@@ -141,25 +151,48 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 		c.Signal = unix.SignalName(e.status.Signal())
 	}
 	v := a.verdict(e)
-	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens, v.cost, v.session, v.retryAfter
+	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens, v.cost, s.memory.last(), v.retryAfter
 	if e.stopped != "" {
-		s.stopped(c, e.stopped)
+		s.stopped(c, e.stopped, v)
 		return
 	}
 	c.Exit, c.Failure = v.exit, v.failure
 	reqdir.Note(c, v.detail)
+	if v.final != "" && v.finalIn == schema.FinalFile {
+		note(c, s.own(schema.FinalFile, []byte(v.final+"\n")))
+	}
 	if c.Exit == schema.ExitCompleted && c.Failure == "" {
 		s.claim(c, v)
 	}
+	if a.event != nil && !s.keepsEvents(c) {
+		note(c, os.Remove(filepath.Join(s.dir, schema.EventsFile)))
+	}
 }
 
-func (s *supervisor) stopped(c *schema.Completion, exit string) {
+// keepsEvents is the event log policy once the agent has ended by itself: failures keep what an agent said that failed
+// or was blocked.
+func (s *supervisor) keepsEvents(c *schema.Completion) bool {
+	switch s.request.Runner.EventLog {
+	case "full":
+		return true
+	case "none":
+		return false
+	}
+	return c.Failure != "" || c.Claim == nil || c.Claim.Outcome == schema.OutcomeBlocked
+}
+
+// stopped says why the agent was ended. One that was silent because its provider, or the way to it, kept failing has
+// told why: that is the runner's trouble, not the stage's.
+func (s *supervisor) stopped(c *schema.Completion, exit string, v verdict) {
 	c.Exit = exit
-	switch exit {
-	case schema.ExitTimeout:
+	switch {
+	case exit == schema.ExitTimeout:
 		c.Failure = schema.FailTimeout
 		reqdir.Note(c, fmt.Sprintf("the agent was ended after its timeout of %v", s.request.Timeout))
-	case schema.ExitStalled:
+	case exit == schema.ExitStalled && schema.Scope(v.failure) == "runner":
+		c.Failure = v.failure
+		reqdir.Note(c, fmt.Sprintf("the agent was ended after %v without a sign of progress", s.request.Stall), v.detail)
+	case exit == schema.ExitStalled:
 		c.Failure = schema.FailStalled
 		reqdir.Note(c, fmt.Sprintf("the agent was ended after %v without a sign of progress", s.request.Stall))
 	default:
@@ -187,7 +220,11 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 			s.request.Runner.Name, err, s.request.Runner.Name)
 	}
 	note(c, writeJSON(filepath.Join(s.dir, schema.InvocationFile), newInvocation(s.request, s.project, a.argv, a.env, a.secret)))
-	out, err := openTranscript(filepath.Join(s.dir, schema.StdoutFile), transcriptCap)
+	name := schema.StdoutFile
+	if a.event != nil {
+		name = schema.EventsFile
+	}
+	out, err := openTranscript(filepath.Join(s.dir, name), transcriptCap)
 	if err != nil {
 		return ended{}, err
 	}
@@ -197,10 +234,21 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 		return ended{}, err
 	}
 	progress := newClock()
+	var stdout io.Writer = &ear{out, name, a.read, progress}
+	if a.event != nil {
+		stdout = &lines{each: func(line []byte) {
+			h := a.event(line)
+			if h.progress {
+				progress.touch()
+			}
+			if h.keep && s.request.Runner.EventLog != "none" {
+				_, _ = out.Write(append(line, '\n')) // counts what it cannot keep
+			}
+		}}
+	}
 	e, err := s.group.run(ctx, &program{
 		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin,
-		stdout:  &ear{out, schema.StdoutFile, a.read, progress},
-		stderr:  &ear{errs, schema.StderrFile, a.read, progress},
+		stdout: stdout, stderr: &ear{errs, schema.StderrFile, a.read, progress},
 		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress,
 		ending: func(exit string) { note(c, reqdir.Ending(s.dir, exit)); s.at("ending") },
 		abort:  a.abort,
@@ -244,7 +292,7 @@ type ear struct {
 }
 
 func (e *ear) Write(p []byte) (int, error) {
-	if e.read(e.stream, p) {
+	if e.read != nil && e.read(e.stream, p) {
 		e.progress.touch()
 	}
 	return e.keep.Write(p)

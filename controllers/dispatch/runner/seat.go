@@ -1,0 +1,128 @@
+package runner
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/schema"
+)
+
+// A seat is where an agent keeps its login and what it remembers. Agents that run at the same time corrupt a folder
+// that they share: with a key in the environment each run has one of its own, kept for going on with a session; with a
+// stored login there is only the user's, and one agent at a time in it.
+type seat struct {
+	dir    string
+	key    string // variable that holds the key; "": a stored login, or none
+	stored bool   // the folder is the user's, and has a login
+}
+
+// sit finds the seat of an agent whose environment is env.
+func (j *job) sit(a *schema.Adapter, env []string) seat {
+	own := seatOf(a, &j.request.Runner, env)
+	if own.key != "" {
+		own.dir = filepath.Join(filepath.Dir(j.dir), schema.AgentsFolder, j.request.Runner.Name)
+	}
+	return own
+}
+
+// seatOf is the seat before any request: dir is the user's folder.
+func seatOf(a *schema.Adapter, r *schema.Runner, env []string) seat {
+	s := seat{dir: lookup(env, a.Folder)}
+	if s.dir == "" {
+		s.dir = filepath.Join(lookup(env, "HOME"), a.Home)
+	}
+	if info, err := os.Stat(filepath.Join(s.dir, a.Login)); a.Login != "" && err == nil && info.Mode().IsRegular() {
+		s.stored = true
+	}
+	for _, name := range append([]string{r.KeyEnv}, a.Keys...) {
+		if name != "" && lookup(env, name) != "" {
+			s.key, s.stored = name, false
+			break
+		}
+	}
+	return s
+}
+
+// make makes a run's own folder, with links to the user's settings of these names: what they hold may be secret, and
+// is not copied.
+func (s seat) make(user string, settings ...string) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("make the agent's folder: %w", err)
+	}
+	for _, name := range settings {
+		from, to := filepath.Join(user, name), filepath.Join(s.dir, name)
+		if _, err := os.Stat(from); err != nil {
+			continue
+		}
+		if err := os.Symlink(from, to); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make the agent's folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// lookup is the value of a variable; the last entry counts.
+func lookup(env []string, name string) string {
+	for _, entry := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// slotPoll is how often a taken slot is asked for: stages take minutes.
+const slotPoll = 250 * time.Millisecond
+
+// enter waits until no other agent of this user and machine uses the folder, whichever workspace it works for. The
+// limits of the stage do not run meanwhile.
+func (s *supervisor) enter(ctx context.Context, folder string) (leave func(), err error) {
+	if folder == "" {
+		return func() {}, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("find the slot of %s: %w", folder, err)
+	}
+	path := filepath.Join(cache, "millrace", "slots", fmt.Sprintf("%x.lock", sha256.Sum256([]byte(filepath.Clean(folder)))))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("take the slot of %s: %w", folder, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("take the slot of %s: %w", folder, err)
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, s.remember(func(m *schema.Session) { m.Waiting = "" })
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("take the slot of %s: %w", folder, err)
+		}
+		err = s.remember(func(m *schema.Session) {
+			m.Waiting = "another agent uses the login stored in " + folder + ", which only one can at a time"
+		})
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, refuse(schema.FailCancelled, "cancelled while it waited for the login stored in %s", folder)
+		case <-time.After(slotPoll):
+		}
+	}
+}
