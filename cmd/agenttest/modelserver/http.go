@@ -2,6 +2,7 @@ package modelserver
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -75,9 +76,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, 
 	if len(call.Tools) > 0 {
 		call.N, reply = s.take(call)
 	}
-	select {
-	case <-time.After(reply.Stall):
-	case <-r.Context().Done():
+	if !reply.due(r.Context()) {
 		return
 	}
 	if reply.Status != 0 {
@@ -98,6 +97,21 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, 
 	if speaks.stream(out, a); reply.Cut {
 		reset(w)
 	}
+}
+
+// due waits until it is time to answer, and says whether there is still somebody to answer to.
+func (r *Reply) due(ctx context.Context) bool {
+	if r.Hold != nil {
+		select {
+		case <-r.Hold:
+		case <-ctx.Done():
+		}
+	}
+	select {
+	case <-time.After(r.Stall):
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 func wantsStream(body []byte) bool {

@@ -244,6 +244,16 @@ func TestHugeAnswerComesWhole(t *testing.T) {
 	})
 }
 
+func TestHeldAnswerWaits(t *testing.T) {
+	hold := make(chan struct{})
+	s := Start(t, Steps(Reply{Say: "x", Hold: hold}))
+	released := time.AfterFunc(50*time.Millisecond, func() { close(hold) })
+	got, err := listen(t, "chat", post(t, s, "chat", asked["chat"]).Body)
+	if err != nil || got.text != "x" || released.Stop() {
+		t.Errorf("before it was released came %+v, %v", got, err)
+	}
+}
+
 func TestStallEndsWithTheServer(t *testing.T) {
 	t.Run("stall", func(t *testing.T) {
 		s := Start(t, Steps(Reply{Say: "x", Stall: time.Hour}))
