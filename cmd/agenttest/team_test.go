@@ -24,15 +24,16 @@ type team struct {
 	outcomes map[string][]string                                               // of a stage's visits, in turn; the last one counts on. Not there: the good one
 	twist    func(work, modelserver.Call, modelserver.Reply) modelserver.Reply // what becomes of an answer; nil: nothing
 
-	mu     sync.Mutex
-	visits map[string]int               // stage → requests so far
-	as     map[string]string            // request → outcome
-	spent  map[string]modelserver.Usage // by request: what its answers cost
-	begun  map[string]int               // by request: agents that began with it, of which there must be one
+	mu        sync.Mutex
+	visits    map[string]int               // stage → requests so far
+	as        map[string]string            // request → outcome
+	spent     map[string]modelserver.Usage // by request: what its answers cost
+	begun     map[string]int               // by request: agents that began with it, of which there must be one
+	remembers map[string]bool              // by request: whether the agent remembered an edit when it began
 }
 
-// A work is what the model understands of a call: the stage's name, the request and its folder, whether the agent
-// remembers an earlier request of the same stage.
+// A work is what the model understands of a call: the stage, the request and its folder, and whether the agent
+// remembers from an earlier request that it has edited the project.
 type work struct {
 	stage, folder, request string
 	again                  bool
@@ -59,7 +60,7 @@ var kinds = map[string]struct {
 }
 
 func newTeam() *team {
-	return &team{visits: map[string]int{}, as: map[string]string{}, spent: map[string]modelserver.Usage{}, begun: map[string]int{}}
+	return &team{visits: map[string]int{}, as: map[string]string{}, spent: map[string]modelserver.Usage{}, begun: map[string]int{}, remembers: map[string]bool{}}
 }
 
 // script answers a call.
@@ -67,8 +68,8 @@ func (m *team) script(c modelserver.Call) modelserver.Reply {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	stage, folder := stageLine.FindStringSubmatch(c.Prompt), folderLine.FindStringSubmatch(c.Prompt)
-	if stage == nil || folder == nil {
-		return modelserver.Reply{Say: "I was not told what to do: " + c.Prompt}
+	if stage == nil || folder == nil || kinds[stage[1]].good == "" {
+		return modelserver.Reply{Say: "I was not told what to do.\n\n### BLOCKED"}
 	}
 	w := work{stage: stage[1], folder: folder[1], request: filepath.Base(folder[1])}
 	if _, known := m.as[w.request]; !known {
@@ -78,12 +79,11 @@ func (m *team) script(c modelserver.Call) modelserver.Reply {
 		}
 		m.visits[w.stage]++
 	}
-	for request := range m.as {
-		w.again = w.again || request != w.request && bytes.Contains(c.Body, []byte(request+"/"+kinds[w.stage].files[0]))
-	}
 	if len(c.Results) == 0 {
 		m.begun[w.request]++
+		m.remembers[w.request] = bytes.Contains(c.Body, []byte("hello, world"))
 	}
+	w.again = m.remembers[w.request]
 	reply := m.next(w, c)
 	reply.Usage = modelserver.Usage{Input: 1000 + int64(c.N), Cached: 400, Output: 50 + int64(c.N), Reasoning: 10}
 	if c.API == "messages" {
@@ -139,12 +139,12 @@ func edits(api string) []modelserver.Reply {
 	}
 }
 
-// greet is a task whose one check sees the edit.
+// greet is a task whose one check sees the edit, but does not say what it is.
 const greet = `kind: task
 task_id: greet
 title: Greet the world
 acceptance: [greeting.txt greets the world]
-checks: [{name: greets, run: "grep -q 'hello, world' greeting.txt"}]
+checks: [{name: greets, run: "grep -q world greeting.txt"}]
 `
 
 // trace is the way that the task's latest run took.
