@@ -78,7 +78,7 @@ func members(dir string) []Process {
 		return nil // gone meanwhile, with all that was in it
 	}
 	var found []Process
-	for _, text := range strings.Fields(string(data)) {
+	for text := range strings.FieldsSeq(string(data)) {
 		if pid, err := strconv.Atoi(text); err == nil && pid > 0 {
 			if p, err := readProcess(pid); err == nil {
 				found = append(found, p)
