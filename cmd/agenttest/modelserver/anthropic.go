@@ -3,11 +3,12 @@ package modelserver
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 )
 
 type messages struct{}
 
-func (messages) failure(status int) any {
+func (messages) failure(status int, _ time.Duration) any {
 	kind, message := "invalid_request_error", "Your request was malformed."
 	switch {
 	case status == http.StatusUnauthorized:

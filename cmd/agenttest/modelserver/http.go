@@ -17,7 +17,7 @@ import (
 // A dialect is one provider's way to ask for an answer and to give it.
 type dialect interface {
 	read(body []byte) (Call, error)
-	failure(status int) any
+	failure(status int, again time.Duration) any // again: when to try again, which not everybody says in words
 	stream(w *stream, a answer)
 	whole(a answer) any // the answer to a client that wants no stream
 }
@@ -60,14 +60,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.other = append(s.other, r.Method+" "+r.URL.Path)
 		s.mu.Unlock()
-		write(w, http.StatusNotFound, messages{}.failure(http.StatusNotFound))
+		write(w, http.StatusNotFound, messages{}.failure(http.StatusNotFound, 0))
 	}
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, body []byte) {
 	call, err := speaks.read(body)
 	if err != nil {
-		write(w, http.StatusBadRequest, speaks.failure(http.StatusBadRequest))
+		write(w, http.StatusBadRequest, speaks.failure(http.StatusBadRequest, 0))
 		return
 	}
 	call.Header, call.Body = r.Header, body
@@ -83,7 +83,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, 
 		if reply.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(reply.RetryAfter.Seconds()))))
 		}
-		write(w, reply.Status, speaks.failure(reply.Status))
+		write(w, reply.Status, speaks.failure(reply.Status, reply.RetryAfter))
 		return
 	}
 	a := prepare(call, reply)

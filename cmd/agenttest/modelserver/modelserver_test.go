@@ -213,6 +213,8 @@ func TestFailuresAreTheProviders(t *testing.T) {
 			want := kind[0]
 			if api == "messages" {
 				want = kind[1]
+			} else if status == http.StatusTooManyRequests && !bytes.Contains(body, []byte("try again in 1.5s")) {
+				t.Errorf("%s does not say when to try again", body)
 			}
 			if resp.StatusCode != status || resp.Header.Get("Retry-After") != "2" || !bytes.Contains(body, []byte(`"`+want+`"`)) {
 				t.Errorf("%d is answered with %s, retry after %q: %s", status, resp.Status, resp.Header.Get("Retry-After"), body)
