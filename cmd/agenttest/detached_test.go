@@ -149,6 +149,7 @@ func TestSupervisorKilledSessionGoesOn(t *testing.T) {
 		if supervisors != 1 || trace.Nodes[0].Failure != schema.FailSupervisorLost {
 			t.Errorf("%d supervisors were killed; the first request: %+v", supervisors, trace.Nodes[0])
 		}
+		m.assertCountedOnce(t, trace)
 		if !remembered.Load() {
 			t.Error("the model was not shown what was said before")
 		}

@@ -189,6 +189,23 @@ func (m *team) assertPaid(t *testing.T, trace workspace.Trace) {
 	}
 }
 
+// assertCountedOnce holds what a trace says of all tokens against what the model said of all its answers.
+func (m *team) assertCountedOnce(t *testing.T, trace workspace.Trace) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var want, got int64
+	for _, u := range m.spent {
+		want += u.Input + u.Output
+	}
+	for _, n := range trace.Nodes {
+		got += n.Tokens.Total()
+	}
+	if got != want {
+		t.Errorf("%d tokens are on record, the model gave %d: %+v", got, want, m.spent)
+	}
+}
+
 func known(n *int64) string {
 	if n == nil {
 		return "unknown"

@@ -3,7 +3,11 @@
 package agenttest
 
 import (
+	"bytes"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +51,10 @@ func TestWholeTask(t *testing.T) {
 				t.Errorf("somebody asked by %s, with the key %q", c.API, c.Key)
 			}
 		}
+		if others := s.Others(); len(others) > 0 {
+			t.Errorf("asked was for %q, too", others)
+		}
+		w.assertNoKey()
 		if left := w.processes(); len(left) > 0 {
 			t.Errorf("left running: %v", left)
 		}
@@ -91,5 +99,22 @@ func TestWorkIsSentBack(t *testing.T) {
 	}
 	if !told {
 		t.Error("no fixer was told of the fix contract")
+	}
+}
+
+// assertNoKey looks for the key in all that was written, by whomever.
+func (w *world) assertNoKey() {
+	w.t.Helper()
+	for _, root := range []string{w.dir, w.home} {
+		check(w.t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if bytes.Contains(data, []byte(fakeKey)) {
+				w.t.Errorf("%s holds the key", path)
+			}
+			return err
+		}))
 	}
 }
