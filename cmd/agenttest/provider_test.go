@@ -14,7 +14,7 @@ import (
 )
 
 // impatient ends an agent that only tries again and again, soon.
-const impatient = `stages: builder: stall_timeout: "5s"`
+const impatient = `stages: builder: stall_timeout: "10s"`
 
 // failing is a model that fails so for as long as it is set.
 func failing(m *team, how modelserver.Reply) *atomic.Bool {
@@ -64,7 +64,7 @@ func TestExpiredKeyStallsTheRunner(t *testing.T) {
 // what the provider says: there the runner waits as long as for any trouble, unless somebody knows better.
 func TestRateLimitIsWaitedFor(t *testing.T) {
 	eachAgent(t, func(t *testing.T, adapter string) {
-		after, tells := 2*time.Second, adapter != "codex_cli"
+		after, tells := 6*time.Second, adapter != "codex_cli"
 		m := newTeam()
 		limited := failing(m, modelserver.Reply{Status: http.StatusTooManyRequests, RetryAfter: after})
 		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
