@@ -13,8 +13,12 @@ import (
 	"millrace/workspace"
 )
 
-// impatient ends an agent that only tries again and again, soon.
-const impatient = `stages: builder: stall_timeout: "10s"`
+// hurry ends an agent soon that would try again and again for minutes.
+func (w *world) hurry(adapter string) {
+	if adapter == "claude_code" {
+		w.configure(`stages: builder: stall_timeout: "10s"`)
+	}
+}
 
 // failing is a model that fails so for as long as it is set.
 func failing(m *team, how modelserver.Reply) *atomic.Bool {
@@ -36,7 +40,7 @@ func TestExpiredKeyStallsTheRunner(t *testing.T) {
 		m := newTeam()
 		expired := failing(m, modelserver.Reply{Status: http.StatusUnauthorized})
 		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
-		w.configure(impatient)
+		w.hurry(adapter)
 		w.drop("tasks/greet.yaml", greet)
 		w.drop("tasks/other.yaml", "kind: task\ntask_id: other\ntitle: Other\nacceptance: [x]\n")
 		w.daemon()
@@ -64,11 +68,14 @@ func TestExpiredKeyStallsTheRunner(t *testing.T) {
 // what the provider says: there the runner waits as long as for any trouble, unless somebody knows better.
 func TestRateLimitIsWaitedFor(t *testing.T) {
 	eachAgent(t, func(t *testing.T, adapter string) {
-		after, tells := 6*time.Second, adapter != "codex_cli"
+		after, tells := map[string]time.Duration{
+			"pi_rpc":      2 * time.Second, // it waits itself, twice, before it says so
+			"claude_code": 6 * time.Second, // it waits itself for longer and longer, at last for as long as it likes
+		}[adapter]
 		m := newTeam()
 		limited := failing(m, modelserver.Reply{Status: http.StatusTooManyRequests, RetryAfter: after})
 		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
-		w.configure(impatient)
+		w.hurry(adapter)
 		w.drop("tasks/greet.yaml", greet)
 		w.daemon()
 		w.eventually("the runner waits", func() bool { return len(w.events(workspace.EvRunnerWaits)) == 1 })
