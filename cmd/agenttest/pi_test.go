@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -69,6 +70,8 @@ func TestPiDoesWork(t *testing.T) {
 	// What Millrace gives it must count, whatever the user has: Node believes the first of two entries.
 	w.env["PI_CODING_AGENT_DIR"] = w.path(".home", "elsewhere")
 	check(t, os.Rename(w.path(".home", ".pi", "agent"), w.path(".home", "elsewhere")))
+	w.write(".home/elsewhere/models.json", strings.Replace(w.read(".home/elsewhere/models.json"), `"reasoning"`,
+		`"cost": {"input": 100, "output": 1000, "cacheRead": 50, "cacheWrite": 0}, "reasoning"`, 1)) // dollars a million
 	settings := w.read(".home/elsewhere/settings.json")
 	req := piRequest()
 	req.Thinking, req.Runner.EventLog = "high", "full"
@@ -79,8 +82,8 @@ func TestPiDoesWork(t *testing.T) {
 	check(t, err)
 	wantEnd(t, c, schema.ExitCompleted, "", "DONE")
 	wantTokens(t, "two calls", c.Tokens, 1200, 800, 100)
-	if w.read("made.txt") != "made\n" || c.Claim.Source != schema.FinalFile || c.Cost != nil {
-		t.Errorf("claimed in %s, cost %v", c.Claim.Source, c.Cost)
+	if w.read("made.txt") != "made\n" || c.Claim.Source != schema.FinalFile || c.Cost == nil || math.Abs(c.Cost.USD-0.26) > 1e-9 || !c.Cost.Reported {
+		t.Errorf("claimed in %s, cost %+v", c.Claim.Source, c.Cost)
 	}
 	calls := m.Calls()
 	own := w.path("millrace-agents", "runs", "run-single", "agents", "pi_rpc")
@@ -149,7 +152,6 @@ func TestPiPermissionsAndThinking(t *testing.T) {
 	for i, permission := range []string{"basic", "elevated", "maximum"} {
 		req := piRequest()
 		req.Permission, req.Runner.Provider, req.Model = permission, "mock", mockModel
-		req.Runner.EventLog = "none"
 		c := w.supervise(req)
 		wantEnd(t, c, schema.ExitCompleted, "", "DONE")
 		if offered := " " + strings.Join(m.Calls()[i].Tools, " ") + " "; strings.Contains(offered, " bash ") == (permission == "basic") || !strings.Contains(offered, " edit ") {
