@@ -9,6 +9,7 @@ type Adapter struct {
 	Oldest   string   // versions it was tested with, from …
 	Newest   string   // … to
 	Keys     []string // environment variables that it reads a key from
+	Spare    []string // further ones, that others read, too: they count only where no login is stored
 	Folder   string   // environment variable that names the folder where it keeps its login and what it remembers
 	Home     string   // that folder when the variable is not set, below the user's home
 	Login    string   // file in it that a stored login leaves; "": none
@@ -25,8 +26,8 @@ var adapters = []Adapter{
 		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json",
 		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
-		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
-		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"}, Sandbox: true},
+		Keys: []string{"CODEX_API_KEY"}, Spare: []string{"OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
+		Thinking: []string{"none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"}, Sandbox: true},
 	{Name: "command"},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
 		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",

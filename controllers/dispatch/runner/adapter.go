@@ -20,7 +20,8 @@ import (
 type adapter func(*job) (*agent, error)
 
 var adapters = map[string]adapter{
-	"command": commandAdapter,
+	"codex_cli": codexAdapter,
+	"command":   commandAdapter,
 }
 
 // A job is one request as adapters see it.

@@ -44,7 +44,11 @@ func seatOf(a *schema.Adapter, r *schema.Runner, env []string) seat {
 	if info, err := os.Stat(filepath.Join(s.dir, a.Login)); a.Login != "" && err == nil && info.Mode().IsRegular() {
 		s.stored = true
 	}
-	for _, name := range append([]string{r.KeyEnv}, a.Keys...) {
+	keys := append([]string{r.KeyEnv}, a.Keys...)
+	if !s.stored {
+		keys = append(keys, a.Spare...)
+	}
+	for _, name := range keys {
 		if name != "" && lookup(env, name) != "" {
 			s.key, s.stored = name, false
 			break
@@ -79,6 +83,12 @@ func lookup(env []string, name string) string {
 		}
 	}
 	return ""
+}
+
+// put sets a variable. There is one entry for it then: programs differ in which of two they believe.
+func put(env []string, name, value string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+	return append(env, name+"="+value)
 }
 
 // slotPoll is how often a taken slot is asked for: stages take minutes.

@@ -9,7 +9,7 @@ import (
 	"millrace/schema"
 )
 
-var pretended = &schema.Adapter{Name: "pretended", Keys: []string{"A_KEY", "B_KEY"}, Folder: "PRETENDED_HOME", Home: ".pretended", Login: "auth.json"}
+var pretended = &schema.Adapter{Name: "pretended", Keys: []string{"A_KEY", "B_KEY"}, Spare: []string{"OTHERS_KEY"}, Folder: "PRETENDED_HOME", Home: ".pretended", Login: "auth.json"}
 
 func TestSeat(t *testing.T) {
 	user := t.TempDir()
@@ -26,11 +26,13 @@ func TestSeat(t *testing.T) {
 	}
 	home := filepath.Dir(login)
 	see("neither key nor login", schema.Runner{}, env(), seat{dir: home})
+	see("a key that others read, too", schema.Runner{}, env("OTHERS_KEY=x"), seat{dir: home, key: "OTHERS_KEY"})
 	if err := os.WriteFile(login, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	see("a login", schema.Runner{}, env(), seat{dir: home, stored: true})
 	see("a login elsewhere", schema.Runner{}, env("PRETENDED_HOME="+user), seat{dir: user})
+	see("a key that others read, too, beside a login", schema.Runner{}, env("OTHERS_KEY=x"), seat{dir: home, stored: true})
 	see("a key beside a login", schema.Runner{}, env("B_KEY=x"), seat{dir: home, key: "B_KEY"})
 	see("a key of the runner's own", schema.Runner{KeyEnv: "MINE"}, env("B_KEY=x", "MINE=y"), seat{dir: home, key: "MINE"})
 
@@ -71,5 +73,8 @@ func TestLookup(t *testing.T) {
 		if got := lookup(env, name); got != want {
 			t.Errorf("%s is %q, not %q", name, got, want)
 		}
+	}
+	if got := strings.Join(put(env, "A", "4"), " "); got != "AB=2 B= A=4" {
+		t.Errorf("after A was set: %s", got)
 	}
 }
