@@ -21,7 +21,7 @@ import (
 // codexAdapter runs "codex exec": the prompt on its standard input, events on its standard output.
 func codexAdapter(j *job) (*agent, error) {
 	c := &codex{job: j}
-	a := &agent{env: j.environment(), read: c.read, event: c.event, verdict: c.verdict}
+	a := &agent{env: j.environment(), read: c.read, event: c.event, lately: c.lately, verdict: c.verdict}
 	if err := c.sit(a); err != nil {
 		return nil, err
 	}

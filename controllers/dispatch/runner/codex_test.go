@@ -60,16 +60,21 @@ func (b *bench) argv() []string {
 	return strings.Split(strings.TrimSuffix(b.read("argv"), "\n"), "\n")
 }
 
-// rollout writes the file of a session: how many calls of the model it has had.
-func (b *bench) rollout(home string, calls int) {
+// rollout writes the files of a session: how many answers of the model it has had, and those that went to
+// an agent which it started and told all it knew.
+func (b *bench) rollout(home string, answers, others int) {
 	b.t.Helper()
-	text := `{"type":"session_meta","payload":{"id":"` + codexThread + `"}}` + "\n"
-	for n := range calls {
-		text += fmt.Sprintf(`{"type":"token_usage_record","payload":{"usage":{"input_tokens":1},"thread_token_usage":{"input_tokens":%d,"cached_input_tokens":%d,"cache_write_input_tokens":0,"output_tokens":%d,"reasoning_output_tokens":%d}}}`+"\n",
-			(n+1)*1000, (n+1)*400, (n+1)*50, (n+1)*10)
+	const other = "01a20503-5155-7f73-9f8e-16afb9b6299b"
+	record := func(thread, session string) string {
+		return `{"type":"token_usage_record","payload":{"thread_id":"` + thread + `","session_id":"` + session +
+			`","usage":{"input_tokens":1000,"cached_input_tokens":400,"cache_write_input_tokens":0,"output_tokens":50,"reasoning_output_tokens":10}}}` + "\n"
 	}
-	text += `{"type":"response_item","payload":{"output":"it said \"thread_token_usage\""}}` + "\n"
-	b.write(filepath.Join(home, "sessions", "2026", "11", "22", "rollout-2026-11-22T20-18-56-"+codexThread+".jsonl"), text)
+	noise := record("01a20503-516e-75c2-85a4-9e484883e9b6", "01a20503-516e-75c2-85a4-9e484883e9b6") +
+		`{"type":"response_item","payload":{"type":"token_usage_record","usage":{"input_tokens":7}}}` + "\n"
+	parent := strings.Repeat(record(codexThread, codexThread), answers)
+	folder := filepath.Join(home, "sessions", "2026", "11", "22")
+	b.write(filepath.Join(folder, "rollout-2026-11-22T20-18-56-"+codexThread+".jsonl"), parent+noise)
+	b.write(filepath.Join(folder, "rollout-2026-11-22T20-19-00-"+other+".jsonl"), parent+strings.Repeat(record(other, codexThread), others)+noise)
 }
 
 // tokens are a completion's: input, cached, cache write, output, reasoning; "-" for what is unknown.
@@ -209,13 +214,13 @@ func TestCodexGoesOn(t *testing.T) {
 	before := &schema.Session{Request: "r", ID: codexThread, Tokens: &schema.Tokens{Input: n(600), CachedRead: n(400), CacheWrite: n(0), Output: n(50), Reasoning: n(10)}}
 	b := newCodex(t, "", codexStarted, codexTurn, codexDone, codexFinished)
 	b.request.Session = before
-	b.rollout(filepath.Join(b.user(), ".codex"), 3)
+	b.rollout(filepath.Join(b.user(), ".codex"), 2, 1)
 	c := b.run()
 	b.want(c, schema.ExitCompleted, "", "DONE")
 	if got := b.argv(); !slices.Equal(got[len(got)-3:], []string{"resume", codexThread, "-"}) {
 		t.Errorf("called with %q", got)
 	}
-	// The answers that codex forgot, with the tools that were ended, are in its record.
+	// What codex forgot is in its record.
 	if got := tokens(c.Tokens); got != "1200 800 0 100 20" || tokens(c.Session.Tokens) != "1800 1200 0 150 30" {
 		t.Errorf("tokens %s, of the session %s", got, tokens(c.Session.Tokens))
 	}
@@ -230,7 +235,7 @@ func TestCodexGoesOn(t *testing.T) {
 
 	b = newCodex(t, `echo "Error: thread/resume failed: unreadable" >&2; exit 1`)
 	b.request.Session = before
-	b.rollout(filepath.Join(b.user(), ".codex"), 1)
+	b.rollout(filepath.Join(b.user(), ".codex"), 1, 0)
 	c = b.run()
 	b.want(c, schema.ExitFailed, schema.FailNotStarted, "")
 	if c.Session != nil || !strings.Contains(c.Detail, "unreadable") || c.Tokens != nil {
@@ -285,7 +290,7 @@ func TestCodexFails(t *testing.T) {
 // What it used is known of a codex that was ended in the middle; what a provider does not report is unknown, not zero.
 func TestCodexTokens(t *testing.T) {
 	b := newCodex(t, "sleep 60", codexStarted, codexTurn, codexTool)
-	b.rollout(filepath.Join(b.user(), ".codex"), 2)
+	b.rollout(filepath.Join(b.user(), ".codex"), 2, 0)
 	b.request.Timeout = schema.Duration(500 * time.Millisecond)
 	c := b.run()
 	b.want(c, schema.ExitTimeout, schema.FailTimeout, "")
@@ -319,4 +324,19 @@ func TestCodexWaitsForTheNetwork(t *testing.T) {
 	b = newCodex(t, `sleep 60`, codexStarted, codexTurn, again, codexTool)
 	b.request.Stall = schema.Duration(400 * time.Millisecond)
 	b.want(b.run(), schema.ExitStalled, schema.FailStalled, "")
+}
+
+// While the model looks after a long command nothing is said; the record of the session tells that it answers.
+func TestCodexRecordIsASignOfProgress(t *testing.T) {
+	record := `{"timestamp":"%s","type":"token_usage_record","payload":{"thread_id":"` + codexThread + `","session_id":"` + codexThread + `","usage":{"input_tokens":1}}}\n`
+	const rest = `for n in 1 2 3 4 5 6 7; do sleep 0.2; printf '%s' "$(date -u +%%Y-%%m-%%dT%%H:%%M:%%S.%%NZ)" >> $HOME/.codex/$RECORD; done; echo '` + codexDone + `'; echo '` + codexFinished + `'`
+	for name, exit := range map[string]string{"sessions/2026/11/22/rollout-2026-11-22T20-18-56-" + codexThread + ".jsonl": schema.ExitCompleted, "notes.jsonl": schema.ExitStalled} {
+		b := newCodex(t, fmt.Sprintf(rest, record), codexStarted, codexTurn)
+		b.rollout(filepath.Join(b.user(), ".codex"), 0, 0)
+		b.request.Runner.Env = map[string]string{"RECORD": name}
+		b.request.Stall = schema.Duration(700 * time.Millisecond)
+		if c := b.run(); c.Exit != exit {
+			t.Errorf("%s: %s (%s)", name, c.Exit, c.Detail)
+		}
+	}
 }

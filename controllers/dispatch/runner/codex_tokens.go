@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"millrace/schema"
 )
@@ -34,14 +37,27 @@ func (u *codexUsage) tokens() *schema.Tokens {
 	return &schema.Tokens{Input: &input, CachedRead: u.Cached, CacheWrite: u.CacheWrite, Output: u.Output, Reasoning: u.Reasoning}
 }
 
+// plus adds one answer of the model.
+func (u *codexUsage) plus(more *codexUsage) {
+	for sum, n := range map[**int64]*int64{&u.Input: more.Input, &u.Cached: more.Cached, &u.CacheWrite: more.CacheWrite,
+		&u.Output: more.Output, &u.Reasoning: more.Reasoning} {
+		if n != nil && *sum != nil {
+			*n += **sum
+		}
+		if n != nil {
+			*sum = n
+		}
+	}
+}
+
 // spent is what this run of codex has used of tokens. The record that it keeps of the session counts: it is there when
-// codex was ended in the middle, and has the model's answer whose tool was ended with it, which events leave out for
-// ever.
+// codex was ended in the middle, and has what events leave out for ever: the answer whose tool was ended with codex, and
+// those that went to agents it started.
 func (c *codex) spent() *schema.Tokens {
 	if c.thread == "" {
 		return nil
 	}
-	if recorded := c.recorded(); recorded != nil {
+	if recorded, _ := c.recorded(c.thread); recorded != nil {
 		c.total = recorded
 		c.remember(c.total)
 	}
@@ -52,32 +68,65 @@ func (c *codex) spent() *schema.Tokens {
 	return spent
 }
 
-// recorded is the last that the session's file says of its tokens; nil: nothing.
-func (c *codex) recorded() *schema.Tokens {
-	name := c.rollout(c.thread)
-	if name == "" {
-		return nil
+// lately is when the model answered last. Only the record tells, while a long command runs that the model looks after, or
+// agents that codex started work.
+func (c *codex) lately() time.Time {
+	s := c.job.memory.last()
+	if s == nil {
+		return time.Time{}
 	}
-	f, err := os.Open(filepath.Join(c.home, name))
-	if err != nil {
-		return nil
+	_, last := c.recorded(s.ID)
+	return last
+}
+
+// recorded is what the files of a session say of its tokens, and when they said it last; nil: nothing. Every agent of a
+// session has a file, and none is older than the first.
+func (c *codex) recorded(thread string) (*schema.Tokens, time.Time) {
+	first := c.rollout(thread)
+	if first == "" {
+		return nil, time.Time{}
 	}
-	defer f.Close()
-	var last []byte
-	_, err = io.Copy(&lines{each: func(line []byte) {
-		if bytes.Contains(line, []byte(`"thread_token_usage"`)) {
-			last = append(last[:0], line...)
+	sum := codexSum{thread: thread}
+	files, _ := fs.Glob(os.DirFS(c.home), "sessions/*/*/*/rollout-*.jsonl") // the pattern is a good one
+	for _, name := range files {
+		if name < first {
+			continue
 		}
-	}}, f)
+		if f, err := os.Open(filepath.Join(c.home, name)); err == nil {
+			_, _ = io.Copy(&lines{each: func(line []byte) { sum.add(name, line) }}, f) // what can be read counts
+			f.Close()
+		}
+	}
+	return sum.tokens(), sum.last
+}
+
+// A codexSum adds up the model's answers in a session.
+type codexSum struct {
+	codexUsage
+	thread string
+	last   time.Time
+}
+
+// add reads one line of one file. A file that began with what another agent knew has that one's answers, too.
+func (s *codexSum) add(name string, line []byte) {
 	var record struct {
-		Payload struct {
-			Usage *codexUsage `json:"thread_token_usage"`
+		Timestamp time.Time
+		Type      string
+		Payload   struct {
+			Thread  string `json:"thread_id"`
+			Session string `json:"session_id"`
+			Usage   *codexUsage
 		}
 	}
-	if err != nil || json.Unmarshal(last, &record) != nil {
-		return nil
+	if !bytes.Contains(line, []byte(`"token_usage_record"`)) || json.Unmarshal(line, &record) != nil || record.Type != "token_usage_record" {
+		return
 	}
-	return record.Payload.Usage.tokens()
+	if p := record.Payload; p.Usage != nil && p.Session == s.thread && strings.HasSuffix(name, "-"+p.Thread+".jsonl") {
+		s.plus(p.Usage)
+		if record.Timestamp.After(s.last) {
+			s.last = record.Timestamp
+		}
+	}
 }
 
 // since is what came to before until there was now; what is unknown of either stays as it is.
