@@ -5,6 +5,7 @@ package agenttest
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -454,9 +455,7 @@ func TestCodexLoginAndKeys(t *testing.T) {
 		w := newWorld(t, model.URL(), "codex_cli")
 		w.codexProvider(model.URL(), "requires_openai_auth = true")
 		delete(w.env, "OPENAI_API_KEY")
-		for name, value := range c.env {
-			w.env[name] = value
-		}
+		maps.Copy(w.env, c.env)
 		if c.stored {
 			w.write(".home/.codex/auth.json", `{"auth_mode":"apikey","OPENAI_API_KEY":"`+login+`"}`)
 		}

@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,6 +60,20 @@ func TestARunsOwnFolderHoldsNoCopyOfSettings(t *testing.T) {
 	names, err := os.ReadDir(own.dir)
 	if err != nil || len(names) != 1 || names[0].Type() != os.ModeSymlink {
 		t.Fatalf("%v %v", names, err)
+	}
+	for _, name := range []string{"settings.json", "none.json"} { // an agent leaves others for the next one
+		if err := os.RemoveAll(filepath.Join(own.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(own.dir, name), []byte("planted"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := own.make(user, "settings.json", "none.json"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(own.dir, "none.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("settings that are not the user's are left: %v", err)
 	}
 	if data, err := os.ReadFile(filepath.Join(own.dir, "settings.json")); string(data) != "secret" {
 		t.Errorf("the link leads to %q (%v)", data, err)
