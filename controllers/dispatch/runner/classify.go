@@ -58,18 +58,13 @@ func textClass(text string) string {
 }
 
 var (
-	againIn = regexp.MustCompile(`(?i)try again in ((?:[0-9]+(?:\.[0-9]+)?(?:ms|[smhd]) ?)+)`)
 	againAt = regexp.MustCompile(`(?i)try again at ((?:[a-z]{3} [0-9]{1,2}(?:st|nd|rd|th), [0-9]{4} )?[0-9]{1,2}:[0-9]{2} [ap]m)\b`)
 	ordinal = regexp.MustCompile(`(?i)([0-9])(?:st|nd|rd|th),`)
 )
 
-// retryIn is how long an agent says that it has to wait before its provider will listen again: "try again in 6m0s", or
-// at a time of the local clock, "9:20 PM" or "Nov 23rd, 2026 9:30 PM". 0: it does not say.
-func retryIn(text string, now time.Time) time.Duration {
-	if m := againIn.FindStringSubmatch(text); m != nil {
-		d, _ := time.ParseDuration(strings.ReplaceAll(m[1], " ", "")) // days are nobody's duration
-		return d
-	}
+// retryAt is how long it is until the time of the local clock at which an agent says that its provider will listen
+// again: "9:20 PM", or "Nov 23rd, 2026 9:30 PM". 0: it does not say.
+func retryAt(text string, now time.Time) time.Duration {
 	m := againAt.FindStringSubmatch(text)
 	if m == nil {
 		return 0

@@ -259,10 +259,7 @@ func (c *codex) verdict(e ended) verdict {
 // failed says what became of a codex that did not end as one does whose turn is complete.
 func (c *codex) failed(v *verdict, e ended) {
 	v.exit, v.failure = schema.ExitFailed, schema.FailExit
-	code, how := e.status.ExitStatus(), fmt.Sprintf("ended with exit code %d", e.status.ExitStatus())
-	if e.status.Signaled() {
-		how = fmt.Sprintf("was ended by signal %v", e.status.Signal())
-	}
+	code, how := e.status.ExitStatus(), "ended with "+ending(e)
 	said := cmp.Or(c.trouble, firstError(string(c.errors)))
 	v.detail = "codex " + how + ": " + said
 	switch class := textClass(said); {
@@ -274,7 +271,7 @@ func (c *codex) failed(v *verdict, e ended) {
 	case c.thread == "" && (code == 127 || strings.Contains(said, "Missing optional dependency")):
 		v.failure = schema.FailRunnerNotFound
 	case class != "" && (c.trouble != "" || c.thread == ""):
-		v.failure, v.retryAfter = class, schema.Duration(retryIn(said, time.Now()))
+		v.failure, v.retryAfter = class, cmp.Or(retryAfter(said), schema.Duration(retryAt(said, time.Now())))
 	}
 	v.detail = strings.TrimSuffix(v.detail, ": ")
 }

@@ -11,7 +11,8 @@ import (
 	"millrace/schema"
 )
 
-var pretended = &schema.Adapter{Name: "pretended", Keys: []string{"A_KEY", "B_KEY"}, Spare: []string{"OTHERS_KEY"}, Folder: "PRETENDED_HOME", Home: ".pretended", Login: "auth.json"}
+var pretended = &schema.Adapter{Name: "pretended", Keys: []string{"A_KEY", "B_KEY", "OTHERS_KEY"}, Folder: "PRETENDED_HOME", Home: ".pretended",
+	Login: "auth.json", OverLogin: 2}
 
 func TestSeat(t *testing.T) {
 	user := t.TempDir()
