@@ -291,7 +291,7 @@ func TestCodexFails(t *testing.T) {
 func TestCodexTokens(t *testing.T) {
 	b := newCodex(t, "sleep 60", codexStarted, codexTurn, codexTool)
 	b.rollout(filepath.Join(b.user(), ".codex"), 2, 0)
-	b.request.Timeout = schema.Duration(500 * time.Millisecond)
+	b.request.Timeout = schema.Duration(1500 * time.Millisecond)
 	c := b.run()
 	b.want(c, schema.ExitTimeout, schema.FailTimeout, "")
 	if tokens(c.Tokens) != "1200 800 0 100 20" || tokens(c.Session.Tokens) != "1200 800 0 100 20" {
@@ -314,7 +314,7 @@ func TestCodexTokens(t *testing.T) {
 func TestCodexWaitsForTheNetwork(t *testing.T) {
 	again := codexTrouble("Reconnecting... waiting for network (Connection failed: error sending request)")
 	b := newCodex(t, `while :; do echo '`+again+`'; echo '`+codexModel+`'; sleep 0.05; done`, codexStarted, codexTurn)
-	b.request.Stall = schema.Duration(400 * time.Millisecond)
+	b.request.Stall = schema.Duration(time.Second)
 	c := b.run()
 	b.want(c, schema.ExitStalled, schema.FailNetwork, "")
 	if !strings.Contains(c.Detail, "without a sign of progress") || !strings.Contains(c.Detail, "waiting for network") {
@@ -322,19 +322,19 @@ func TestCodexWaitsForTheNetwork(t *testing.T) {
 	}
 	// One that got further since has another reason to be silent.
 	b = newCodex(t, `sleep 60`, codexStarted, codexTurn, again, codexTool)
-	b.request.Stall = schema.Duration(400 * time.Millisecond)
+	b.request.Stall = schema.Duration(time.Second)
 	b.want(b.run(), schema.ExitStalled, schema.FailStalled, "")
 }
 
 // While the model looks after a long command nothing is said; the record of the session tells that it answers.
 func TestCodexRecordIsASignOfProgress(t *testing.T) {
 	record := `{"timestamp":"%s","type":"token_usage_record","payload":{"thread_id":"` + codexThread + `","session_id":"` + codexThread + `","usage":{"input_tokens":1}}}\n`
-	const rest = `for n in 1 2 3 4 5 6 7; do sleep 0.2; printf '%s' "$(date -u +%%Y-%%m-%%dT%%H:%%M:%%S.%%NZ)" >> $HOME/.codex/$RECORD; done; echo '` + codexDone + `'; echo '` + codexFinished + `'`
+	const rest = `for n in 1 2 3 4 5 6; do sleep 0.3; printf '%s' "$(date -u +%%Y-%%m-%%dT%%H:%%M:%%S.%%NZ)" >> $HOME/.codex/$RECORD; done; echo '` + codexDone + `'; echo '` + codexFinished + `'`
 	for name, exit := range map[string]string{"sessions/2026/11/22/rollout-2026-11-22T20-18-56-" + codexThread + ".jsonl": schema.ExitCompleted, "notes.jsonl": schema.ExitStalled} {
 		b := newCodex(t, fmt.Sprintf(rest, record), codexStarted, codexTurn)
 		b.rollout(filepath.Join(b.user(), ".codex"), 0, 0)
 		b.request.Runner.Env = map[string]string{"RECORD": name}
-		b.request.Stall = schema.Duration(700 * time.Millisecond)
+		b.request.Stall = schema.Duration(1200 * time.Millisecond)
 		if c := b.run(); c.Exit != exit {
 			t.Errorf("%s: %s (%s)", name, c.Exit, c.Detail)
 		}
