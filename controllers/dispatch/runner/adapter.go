@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +21,9 @@ import (
 type adapter func(*job) (*agent, error)
 
 var adapters = map[string]adapter{
-	"command": commandAdapter,
-	"pi_rpc":  piAdapter,
+	"codex_cli": codexAdapter,
+	"command":   commandAdapter,
+	"pi_rpc":    piAdapter,
 }
 
 // A job is one request as adapters see it.
@@ -42,6 +44,7 @@ type agent struct {
 	slot    string                                        // folder that only one agent at a time may use; "": its own
 	read    func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
 	event   func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only
+	lately  func() time.Time                              // when it got further last without saying so, asked before it counts as stalled; nil: it says all
 	abort   func()                                        // the agent's own way to be ended; nil: it has none
 	verdict func(ended) verdict
 	free    func() // releases what the adapter holds for it, started or not; nil: nothing
