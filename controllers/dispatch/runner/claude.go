@@ -19,8 +19,8 @@ func claudeAdapter(j *job) (*agent, error) {
 	c := &claude{job: j}
 	a := &agent{env: j.environment(), event: c.event, verdict: c.verdict, interrupt: unix.SIGINT}
 	for _, option := range claudeOptions {
-		if name, _, _ := strings.Cut(option, "="); lookup(a.env, name) == "" { // else the operator has said otherwise
-			a.env = append(a.env, option)
+		if name, value, _ := strings.Cut(option, "="); lookup(a.env, name) == "" { // else the operator has said otherwise
+			a.env = put(a.env, name, value)
 		}
 	}
 	if err := c.sit(a); err != nil {
@@ -85,9 +85,9 @@ func (c *claude) sit(a *agent) error {
 	if path := filepath.Join(user, "settings.json"); isFile(path) {
 		c.settings = path
 	}
-	a.env = append(a.env, traits.Folder+"="+seat.dir)
+	a.env = put(a.env, traits.Folder, seat.dir)
 	if !slices.Contains(traits.Keys, seat.key) {
-		a.env = append(a.env, traits.Keys[0]+"="+lookup(a.env, seat.key))
+		a.env = put(a.env, traits.Keys[0], lookup(a.env, seat.key))
 	}
 	c.secrets = map[string]string{}
 	for _, name := range append([]string{seat.key}, traits.Keys...) {

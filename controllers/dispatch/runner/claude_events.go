@@ -195,20 +195,23 @@ func (c *claude) class(last claudeResult) string {
 	return ""
 }
 
+// subject is the tool and what it was to work on.
+func (d claudeDenial) subject() string {
+	for _, field := range []string{"command", "file_path", "notebook_path", "url", "query"} {
+		if value, ok := d.Input[field].(string); ok {
+			return fmt.Sprintf("%s %.120q", d.Tool, value)
+		}
+	}
+	return d.Tool
+}
+
 // denied lists what the agent was not allowed to do; "": nothing. Its own word does not count then: it ends in success
 // all the same.
 func (c *claude) denied() string {
 	var what []string
 	for _, r := range c.results {
 		for _, d := range r.Denials {
-			text := d.Tool
-			for _, field := range []string{"command", "file_path", "notebook_path", "url", "query"} {
-				if value, ok := d.Input[field].(string); ok {
-					text += " " + fmt.Sprintf("%.120q", value)
-					break
-				}
-			}
-			if !slices.Contains(what, text) {
+			if text := d.subject(); !slices.Contains(what, text) {
 				what = append(what, text)
 			}
 		}
