@@ -52,8 +52,9 @@ const (
 	claudeShells = claudeNever + ",Bash,Monitor,WebFetch,WebSearch"
 )
 
-// claudeSettings are the user's that a folder of a run's own links to. Their settings.json is not one of them: claude
-// rewrites it where it lies, through a link, when a setting in it is out of date.
+// claudeSettings are the user's that a folder of a run's own links to. Their settings.json, with hooks, permissions and
+// proxies that are to hold here, too, is not one of them: claude rewrites it, through a link, when a setting in it is out
+// of date. It only reads one that an argument names.
 var claudeSettings = []string{"CLAUDE.md", "agents", "commands", "skills"}
 
 // claude is one run of the program, as far as it has told.

@@ -154,6 +154,9 @@ func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 	}
 	said := strings.Join(append(slices.Clone(last.Errors), last.Text), " ")
 	switch {
+	case e.stopped != "": // it is known why; what it says of it is an error of its own
+		v.failure, v.detail, said = c.trouble.class, c.trouble.text, ""
+		v.retryAfter = schema.Duration(c.trouble.wait)
 	case len(c.results) == 0:
 		said = c.trouble.text
 		if said == "" {
