@@ -320,7 +320,7 @@ func TestClaudeAndAFailingProvider(t *testing.T) {
 			}
 			w := newWorld(t, tt.url, "claude_code")
 			req := claudeRequest("elevated")
-			req.Stall = schema.Duration(3 * time.Second)
+			req.Stall = schema.Duration(6 * time.Second) // a busy machine takes seconds to start it
 			c := w.supervise(req)
 			if c.Failure != tt.failure || c.Claim != nil || tt.exit != "" && c.Exit != tt.exit || !strings.Contains(c.Detail, tt.detail) {
 				t.Errorf("%s, %s: %s", c.Exit, c.Failure, c.Detail)
@@ -375,6 +375,7 @@ func TestClaudeGoesOn(t *testing.T) {
 					cancel(dir)
 					return
 				}
+				time.Sleep(time.Second) // it writes its session down as it goes
 				for pid, line := range w.processes() {
 					if strings.Contains(line, "stream-json") {
 						_ = syscall.Kill(pid, syscall.SIGKILL)
