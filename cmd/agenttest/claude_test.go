@@ -4,8 +4,6 @@ package agenttest
 
 import (
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,17 +26,6 @@ func claudeRequest(permission string) schema.Request {
 		Timeout: schema.Duration(time.Minute), Stall: schema.Duration(30 * time.Second)}
 }
 
-func (w *world) want(c *schema.Completion, exit, failure, outcome string) {
-	w.t.Helper()
-	got := ""
-	if c.Claim != nil {
-		got = c.Claim.Outcome
-	}
-	if c.Exit != exit || c.Failure != failure || got != outcome {
-		w.t.Errorf("exit %q, failure %q, outcome %q (%s); want %q, %q, %q", c.Exit, c.Failure, got, c.Detail, exit, failure, outcome)
-	}
-}
-
 func used(c *schema.Completion) string {
 	if c.Tokens == nil {
 		return "unknown"
@@ -54,53 +41,10 @@ func used(c *schema.Completion) string {
 	return text[1:]
 }
 
-// wantNoSecret looks for a text in every file that is left.
-func (w *world) wantNoSecret(secret string) {
-	w.t.Helper()
-	files := 0
-	for _, root := range []string{w.dir, w.home} {
-		check(w.t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() {
-				return err
-			}
-			data, err := os.ReadFile(path)
-			if files++; strings.Contains(string(data), secret) {
-				w.t.Errorf("%s has the secret in it", path)
-			}
-			return err
-		}))
-	}
-	if files < 10 {
-		w.t.Errorf("only %d files looked into", files)
-	}
-}
-
-// during runs a request, and does something once a file has appeared in the project.
-func (w *world) during(req schema.Request, file string, do func(dir string)) *schema.Completion {
-	w.t.Helper()
-	cmd, dir := w.stage(&req, "Do the work.\n")
-	check(w.t, cmd.Start())
-	w.eventually(file, func() bool { _, err := os.Stat(w.path(file)); return err == nil })
-	do(dir)
-	if err := cmd.Wait(); err != nil {
-		w.t.Fatalf("supervisor: %v: %s", err, cmd.Stderr)
-	}
-	if left := w.processes(); len(left) > 0 {
-		w.t.Errorf("left running: %v", left)
-	}
-	c, err := reqdir.ReadCompletion(dir)
-	check(w.t, err)
-	return c
-}
-
-func cancel(dir string) { _ = os.WriteFile(filepath.Join(dir, schema.CancelFile), nil, 0o644) } // its end is what is looked at
-
-// inTool is a command that says when it runs and then takes its time.
-const inTool = `touch started; python3 -c "import time; time.sleep(60)" || sleep 60; touch over`
-
 var claudeUsage = modelserver.Usage{Input: 1000, Cached: 400, CacheWrite: 100, Output: 50}
 
 func TestClaudeWorks(t *testing.T) {
+	t.Parallel()
 	model := modelserver.Start(t, modelserver.Steps(
 		modelserver.Reply{Run: "echo new > made.txt; env | grep -c CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", Usage: claudeUsage},
 		modelserver.Reply{Tool: "Agent", Args: map[string]any{"description": "look", "prompt": "look around", "subagent_type": "general-purpose"}, Usage: claudeUsage},
@@ -112,7 +56,7 @@ func TestClaudeWorks(t *testing.T) {
 	req := claudeRequest("elevated")
 	req.Model, req.Thinking = "claude-opus-4-6", "low"
 	c := w.supervise(req)
-	w.want(c, schema.ExitCompleted, "", "DONE")
+	wantEnd(t, c, schema.ExitCompleted, "", "DONE")
 	if w.read("made.txt") != "new\n" || w.read(".home/.claude/settings.json") != settings {
 		t.Errorf("the work is %q, the user's settings are %q", w.read("made.txt"), w.read(".home/.claude/settings.json"))
 	}
@@ -135,19 +79,20 @@ func TestClaudeWorks(t *testing.T) {
 	if _, err := os.Stat(w.path("millrace-agents/runs/run-single/agents/claude_code/projects")); err != nil {
 		t.Error("the run has no folder of its own:", err)
 	}
-	w.wantNoSecret(fakeKey)
-	w.wantNoSecret(fakeKey[len(fakeKey)-20:]) // by which claude remembers keys that were agreed to
+	w.assertNoKey()
+	wantNowhere(t, w.path("millrace-agents"), fakeKey[len(fakeKey)-20:]) // by which claude remembers keys that were agreed to
 }
 
 // A tool that is denied ends in success all the same.
 func TestClaudeDenied(t *testing.T) {
+	t.Parallel()
 	outside := filepath.Join(t.TempDir(), "outside.txt")
 	model := modelserver.Start(t, modelserver.Steps(
 		modelserver.Reply{Tool: "Write", Args: map[string]any{"file_path": outside, "content": "x"}},
 		modelserver.Reply{Say: "### DONE"}))
 	w := newWorld(t, model.URL(), "claude_code")
 	c := w.supervise(claudeRequest("basic"))
-	w.want(c, schema.ExitCompleted, "", "BLOCKED")
+	wantEnd(t, c, schema.ExitCompleted, "", "BLOCKED")
 	if reason, _ := c.Claim.Metadata["reason"].(string); !strings.Contains(reason, "denied") || !strings.Contains(reason, outside) {
 		t.Errorf("reason %q", reason)
 	}
@@ -161,13 +106,14 @@ func TestClaudeDenied(t *testing.T) {
 }
 
 func TestClaudePermissions(t *testing.T) {
+	t.Parallel()
 	for _, permission := range []string{"basic", "elevated", "maximum"} {
 		t.Run(permission, func(t *testing.T) {
 			t.Parallel()
 			w, c := claudeSays(t, permission, modelserver.Reply{Run: "true && make --version > made.txt", Say: "I have no shell.\n### DONE"})
 			w2, c2 := claudeSays(t, permission, modelserver.Reply{Tool: "Write", Args: map[string]any{"file_path": "@dir/note.md", "content": "x"}})
-			w.want(c, schema.ExitCompleted, "", "DONE")
-			w2.want(c2, schema.ExitCompleted, "", "DONE")
+			wantEnd(t, c, schema.ExitCompleted, "", "DONE")
+			wantEnd(t, c2, schema.ExitCompleted, "", "DONE")
 			_, err := os.Stat(w.path("made.txt"))
 			if ran := err == nil; ran != (permission != "basic") {
 				t.Errorf("a command ran: %v", ran)
@@ -201,6 +147,7 @@ func claudeSays(t *testing.T, permission string, reply modelserver.Reply) (*worl
 
 // Claude bypasses its rules for nobody who is root.
 func TestClaudeRefusesRoot(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("not root")
 	}
@@ -212,158 +159,9 @@ func TestClaudeRefusesRoot(t *testing.T) {
 	}
 }
 
-func TestClaudeEndedInATool(t *testing.T) {
-	for _, how := range []string{"cancelled", "timeout"} {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			model := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: inTool, Usage: claudeUsage}, modelserver.Reply{Say: "### DONE", Usage: claudeUsage}))
-			w := newWorld(t, model.URL(), "claude_code")
-			req, end, failure := claudeRequest("elevated"), cancel, schema.FailCancelled
-			if how == "timeout" {
-				req.Timeout, end, failure = schema.Duration(6*time.Second), func(string) {}, schema.FailTimeout
-			}
-			c := w.during(req, "started", end)
-			w.want(c, how, failure, "")
-			if got := used(c); c.Session == nil || got != "500 400 100 50" && got != "unknown" { // on a busy machine it may be gone before it has told
-				t.Errorf("used %s, session %v", got, c.Session)
-			}
-			if _, err := os.Stat(w.path("over")); err == nil {
-				t.Error("the tool went on")
-			}
-		})
-	}
-}
-
-// A TERM that reaches the tool only makes claude ask the model again, and end in success; one that reaches claude too
-// ends it with code 143 and no result: whatever it is, an ending of ours is no success.
-func TestClaudeAfterTerm(t *testing.T) {
-	for _, tt := range []struct {
-		name            string
-		all             bool
-		failure, wanted string
-	}{{"its tool", false, "", "DONE"}, {"itself", true, schema.FailExit, ""}} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			model := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: inTool}, modelserver.Reply{Say: "### DONE"}))
-			w := newWorld(t, model.URL(), "claude_code")
-			c := w.during(claudeRequest("elevated"), "started", func(string) {
-				for pid, line := range w.processes() {
-					if claude := strings.Contains(line, "stream-json"); claude == tt.all && (claude || strings.Contains(line, "started")) {
-						_ = syscall.Kill(pid, syscall.SIGTERM)
-					}
-				}
-			})
-			exit := schema.ExitCompleted
-			if tt.failure != "" {
-				exit = schema.ExitFailed
-			}
-			w.want(c, exit, tt.failure, tt.wanted)
-		})
-	}
-}
-
-// Its shell is in a session of its own and outlives it.
-func TestClaudeKilledLeavesItsShell(t *testing.T) {
-	model := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: inTool}, modelserver.Reply{Say: "### DONE"}))
-	w := newWorld(t, model.URL(), "claude_code")
-	survived := false
-	c := w.during(claudeRequest("elevated"), "started", func(string) {
-		shells := map[int]bool{}
-		for pid, line := range w.processes() {
-			if strings.Contains(line, "touch started") && !strings.Contains(line, "stream-json") {
-				if group, err := syscall.Getpgid(pid); err == nil {
-					shells[group] = true
-				}
-			}
-		}
-		for pid, line := range w.processes() {
-			if strings.Contains(line, "stream-json") {
-				survived = len(shells) > 0 && !shells[pid]
-				_ = syscall.Kill(-pid, syscall.SIGKILL)
-			}
-		}
-	})
-	w.want(c, schema.ExitFailed, schema.FailExit, "")
-	if !survived || !strings.Contains(c.Detail, "signal killed") {
-		t.Errorf("its shell was in another group: %v; detail %q", survived, c.Detail)
-	}
-}
-
-func TestClaudeAndAFailingProvider(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	closed := "http://" + free.Addr().String()
-	check(t, free.Close())
-	for _, tt := range []struct {
-		name    string
-		reply   modelserver.Reply
-		url     string
-		exit    string
-		failure string
-		detail  string
-	}{
-		{"429", modelserver.Reply{Status: 429, RetryAfter: 20 * time.Second}, "", schema.ExitStalled, schema.FailRateLimited, "status 429"},
-		{"429 for an hour", modelserver.Reply{Status: 429, RetryAfter: time.Hour}, "", schema.ExitFailed, schema.FailRateLimited, "429"},
-		{"refused", modelserver.Reply{}, closed, schema.ExitStalled, schema.FailNetwork, "cannot be reached"},
-		{"401", modelserver.Reply{Status: 401}, "", schema.ExitStalled, schema.FailAuth, "status 401"},
-		{"403", modelserver.Reply{Status: 403}, "", schema.ExitFailed, schema.FailAuth, "authenticate"},
-		{"500", modelserver.Reply{Status: 500}, "", schema.ExitStalled, schema.FailProvider, "status 500"},
-		{"529", modelserver.Reply{Status: 529}, "", "", schema.FailProvider, "529"}, // gives up early, about when it is stalled
-		{"cut", modelserver.Reply{Say: strings.Repeat("half ", 10_000), Cut: true}, "", "", schema.FailNetwork, ""},
-		{"silence", modelserver.Reply{Stall: time.Minute}, "", schema.ExitStalled, schema.FailStalled, "without a sign"},
-		{"unknown model", modelserver.Reply{Status: 404}, "", schema.ExitFailed, schema.FailExit, "selected model"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			if tt.url == "" {
-				tt.url = modelserver.Start(t, modelserver.Steps(tt.reply)).URL()
-			}
-			w := newWorld(t, tt.url, "claude_code")
-			req := claudeRequest("elevated")
-			req.Stall = schema.Duration(6 * time.Second) // a busy machine takes seconds to start it
-			c := w.supervise(req)
-			if c.Failure != tt.failure || c.Claim != nil || tt.exit != "" && c.Exit != tt.exit || !strings.Contains(c.Detail, tt.detail) {
-				t.Errorf("%s, %s: %s", c.Exit, c.Failure, c.Detail)
-			}
-			if wait := time.Duration(c.RetryAfter); (tt.name == "429") != (wait >= 20*time.Second && wait < time.Minute) {
-				t.Errorf("retry after %v", wait)
-			}
-			w.wantNoSecret(fakeKey)
-		})
-	}
-}
-
-// A stream that is cut once is asked for again.
-func TestClaudeAfterACutStream(t *testing.T) {
-	model := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Say: strings.Repeat("half ", 10_000), Cut: true}, modelserver.Reply{Say: "### DONE"}))
-	w := newWorld(t, model.URL(), "claude_code")
-	w.want(w.supervise(claudeRequest("elevated")), schema.ExitCompleted, "", "DONE")
-}
-
-func TestClaudeSpendsItsTurns(t *testing.T) {
-	model := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: "echo again >> turns.txt", Usage: claudeUsage}))
-	w := newWorld(t, model.URL(), "claude_code")
-	req := claudeRequest("elevated")
-	req.MaxTurns = 2
-	c := w.supervise(req)
-	w.want(c, schema.ExitFailed, schema.FailExit, "")
-	if !strings.Contains(c.Detail, "max_turns 2") || used(c) != "1000 800 200 100" || c.ExitCode == nil || *c.ExitCode != 1 {
-		t.Errorf("detail %q, used %s, exit code %v", c.Detail, used(c), c.ExitCode)
-	}
-}
-
-func TestClaudeAndHugeOutput(t *testing.T) {
-	model := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: `head -c 30000000 /dev/zero | tr '\0' x`}, modelserver.Reply{Say: "### DONE"}))
-	w := newWorld(t, model.URL(), "claude_code")
-	c := w.supervise(claudeRequest("elevated"))
-	w.want(c, schema.ExitCompleted, "", "DONE")
-	if info, err := os.Stat(filepath.Join(w.folder(c), schema.EventsFile)); err != nil || info.Size() > 9<<20 {
-		t.Errorf("%v bytes of events (%v)", info.Size(), err)
-	}
-}
-
 // A session that was ended in a tool is gone on with; what it had cost before is not counted again, though claude does.
 func TestClaudeGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"cancelled", "killed"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -388,7 +186,7 @@ func TestClaudeGoesOn(t *testing.T) {
 			req := claudeRequest("elevated")
 			req.Session = first.Session
 			second := w.supervise(req)
-			w.want(second, schema.ExitCompleted, "", "DONE")
+			wantEnd(t, second, schema.ExitCompleted, "", "DONE")
 			calls := model.Calls()
 			if body := string(calls[len(calls)-1].Body); !strings.Contains(body, "touch remembered") || second.Session == nil || second.Session.ID != first.Session.ID {
 				t.Errorf("it did not go on: session %v, then %v", first.Session, second.Session)
@@ -402,6 +200,7 @@ func TestClaudeGoesOn(t *testing.T) {
 
 // Runs with a key have folders of their own, and can be at work at the same time.
 func TestClaudesAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	model := modelserver.Start(t, func(c modelserver.Call) modelserver.Reply {
 		if len(c.Results) > 0 {
 			return modelserver.Reply{Say: "### DONE"}
@@ -412,7 +211,7 @@ func TestClaudesAtTheSameTime(t *testing.T) {
 	all := []schema.Request{claudeRequest("elevated"), claudeRequest("elevated")}
 	all[0].Run, all[1].Run = "run-one", "run-two"
 	for _, c := range w.together(all) {
-		w.want(c, schema.ExitCompleted, "", "DONE")
+		wantEnd(t, c, schema.ExitCompleted, "", "DONE")
 		folder := w.path("millrace-agents", "runs", c.Run, "agents", "claude_code")
 		if sessions, _ := filepath.Glob(filepath.Join(folder, "projects", "*", "*.jsonl")); len(sessions) != 1 {
 			t.Errorf("sessions of %s: %v", c.Run, sessions)
@@ -427,7 +226,7 @@ func TestClaudesAtTheSameTime(t *testing.T) {
 	if _, err := os.Stat(w.path(".home/.claude.json")); err == nil {
 		t.Error("the user's own configuration was written")
 	}
-	w.wantNoSecret(fakeKey)
+	w.assertNoKey()
 }
 
 // together supervises several requests at a time.
@@ -454,6 +253,7 @@ func (w *world) together(all []schema.Request) []*schema.Completion {
 
 // With a stored login claude works in the user's own folder, and only one at a time.
 func TestClaudeOfAStoredLogin(t *testing.T) {
+	t.Parallel()
 	const token = "sk-ant-oat01-that-opens-nothing"
 	model := modelserver.Start(t, func(c modelserver.Call) modelserver.Reply {
 		if len(c.Results) > 0 {
@@ -467,7 +267,7 @@ func TestClaudeOfAStoredLogin(t *testing.T) {
 	all := []schema.Request{claudeRequest("elevated"), claudeRequest("elevated")}
 	all[0].Run, all[1].Run = "run-one", "run-two"
 	for _, c := range w.together(all) {
-		w.want(c, schema.ExitCompleted, "", "DONE")
+		wantEnd(t, c, schema.ExitCompleted, "", "DONE")
 		if _, err := os.Stat(w.path("millrace-agents", "runs", c.Run, "agents")); err == nil {
 			t.Errorf("%s has a folder of its own", c.Run)
 		}

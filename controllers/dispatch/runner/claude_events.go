@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -89,6 +90,10 @@ func (c *claude) event(line []byte) heard {
 			s.ID = e.Session
 		}
 		s.Waiting = c.trouble.text
+		if e.Type == "result" { // whoever finds the request lost counts it
+			used, _ := c.spent()
+			s.Tokens = c.inAll(used)
+		}
 	})
 	if err != nil {
 		c.remark(err.Error())
@@ -271,6 +276,23 @@ func (c *claude) spent() (*schema.Tokens, *schema.Cost) {
 		return nil, nil // who answers uses something
 	}
 	return &schema.Tokens{Input: &input, CachedRead: &read, CacheWrite: &write, Output: &output, Reasoning: reasoning}, cost
+}
+
+// inAll is what the session has used with what it had used before this process.
+func (c *claude) inAll(used *schema.Tokens) *schema.Tokens {
+	if c.resumed == "" || used == nil || c.job.request.Session.Tokens == nil {
+		return used
+	}
+	plus := func(a, b *int64) *int64 {
+		if a == nil || b == nil {
+			return cmp.Or(a, b)
+		}
+		sum := *a + *b
+		return &sum
+	}
+	before := c.job.request.Session.Tokens
+	return &schema.Tokens{Input: plus(used.Input, before.Input), CachedRead: plus(used.CachedRead, before.CachedRead),
+		CacheWrite: plus(used.CacheWrite, before.CacheWrite), Output: plus(used.Output, before.Output), Reasoning: plus(used.Reasoning, before.Reasoning)}
 }
 
 // tells whether a text has a key in it: a tool may have printed its environment.

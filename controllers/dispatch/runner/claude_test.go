@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace/schema"
+	"millrace/workspace/reqdir"
 )
 
 const claudeKey = "sk-ant-that-opens-nothing"
@@ -281,9 +282,14 @@ func TestClaudeIsInterrupted(t *testing.T) {
 func TestClaudeGoesOn(t *testing.T) {
 	script := say(claudeInit, claudeAnswer, claudeDone)
 	b := newClaude(t, script)
-	b.request.Session = &schema.Session{Request: "req-0", ID: "5a-1"}
+	before := int64(1000)
+	b.request.Session = &schema.Session{Request: "req-0", ID: "5a-1", Tokens: &schema.Tokens{Input: &before}}
 	b.write(filepath.Join(filepath.Dir(b.dir), schema.AgentsFolder, "claude", "projects", "-p", "5a-1.jsonl"), "{}\n")
-	b.want(b.run(), schema.ExitCompleted, "", "DONE")
+	c := b.run()
+	b.want(c, schema.ExitCompleted, "", "DONE")
+	if used, all := c.Tokens.Total(), c.Session.Tokens.Total(); used != 168 || all != 1168 {
+		t.Errorf("used %d, the session %d", used, all)
+	}
 	if !strings.HasSuffix(b.home("args"), "--resume\n5a-1\n") {
 		t.Errorf("arguments %q", b.home("args"))
 	}
@@ -300,9 +306,21 @@ func TestClaudeGoesOn(t *testing.T) {
 	b = newClaude(t, say(`{"type":"result","subtype":"error_during_execution","is_error":true,"session_id":"5a-1","errors":["No conversation found with session ID: 5a-1"]}`)+"exit 1")
 	b.request.Session = &schema.Session{Request: "req-0", ID: "5a-1"}
 	b.write(filepath.Join(filepath.Dir(b.dir), schema.AgentsFolder, "claude", "projects", "-p", "5a-1.jsonl"), "")
-	c := b.run()
+	c = b.run()
 	if b.want(c, schema.ExitFailed, schema.FailNotStarted, ""); c.Session != nil {
 		t.Errorf("the next request would go on with %+v", c.Session)
+	}
+}
+
+// A supervisor that is lost while the checks run has written down what the agent used.
+func TestClaudeIsPaidWhenItsSupervisorIsLost(t *testing.T) {
+	b := newClaude(t, say(claudeInit, claudeAnswer, claudeDone))
+	b.request.Checks, b.request.ChecksAfter = []schema.Check{{Name: "c", Run: "true"}}, []string{"DONE"}
+	b.env = append(b.env, killAtEnv+"=checking")
+	b.killed()
+	c, err := reqdir.Salvage(b.dir)
+	if err != nil || c.Tokens.Total() != 168 || c.Claim == nil || c.Claim.Outcome != "DONE" {
+		t.Errorf("salvaged %+v (%v)", c, err)
 	}
 }
 
