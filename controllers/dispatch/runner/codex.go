@@ -65,6 +65,12 @@ func (c *codex) sit(a *agent) error {
 	traits, r := schema.AdapterOf("codex_cli"), &c.job.request.Runner
 	user, seat := seatOf(traits, r, a.env).dir, c.job.sit(traits, a.env)
 	c.home, c.own = seat.dir, seat.key != ""
+	if profile := filepath.Join(user, r.Profile+".config.toml"); r.Profile != "" {
+		if _, err := os.Stat(profile); err != nil {
+			return refuse(schema.FailRunnerNotFound, "runner %q has the profile %q, and codex would go on without it: %v; write that file, or change runners.%s.profile",
+				r.Name, r.Profile, err, r.Name)
+		}
+	}
 	if c.own {
 		if err := c.makeHome(a, user, seat); err != nil {
 			return err
