@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"millrace/schema"
+	"millrace/schema/compile"
 	"millrace/workspace"
 )
 
@@ -74,9 +75,13 @@ func (m *material) title() string {
 func (s *stage) offering(p *page, req *schema.Request, folder string, skills []string) {
 	if len(skills) > 0 {
 		p.head("Skills")
-		p.line("Open what you need:\n")
+		p.line("Read the first before you begin, and another when what it says fits:\n")
 		for _, file := range skills {
-			p.line("- `%s%s`", folder, file)
+			head, _ := compile.ReadSkillHead(s.plan.Assets[file])
+			p.line("- `%s%s`%s", folder, file, colon(head.Description))
+		}
+		if s.plan.Inputs[schema.SkillsIndex] != "" {
+			p.line("\n`%s` says which others there are.", path.Join(workspace.Folder, schema.SkillsIndex))
 		}
 	}
 	if emits := s.plan.Stages[req.Stage].Emits; len(emits) > 0 {
