@@ -12,7 +12,10 @@ import (
 	"millrace/schema/compile"
 )
 
-var marker = regexp.MustCompile("(?m)^- `### ([A-Z_]+)`")
+var (
+	marker      = regexp.MustCompile("(?m)^- `### ([A-Z_]+)`")
+	shownResult = regexp.MustCompile(`\{"stage": .*\]\}`)
+)
 
 // TestEntrypointsStateTheContract: each prompt names exactly the outcomes of its stage, the other way to end, and
 // what it must write.
@@ -47,7 +50,15 @@ func eachStatesTheContract(t *testing.T, p *schema.Plan) {
 				t.Errorf("%s: the entrypoint lacks %s", id, must)
 			}
 		}
+		claim, class, why := schema.DetectClaim(id, legal, "", []byte(shownResult.FindString(text)), "")
+		if claim == nil {
+			t.Errorf("%s: its example of a result is none: %s: %s", id, class, why)
+			continue
+		}
 		for _, a := range kind.Writes {
+			if named := slices.Contains(claim.Summaries, a.File); named != a.NeededFor(claim.Outcome) {
+				t.Errorf("%s: its example of %s names %v", id, claim.Outcome, claim.Summaries)
+			}
 			if !strings.Contains(text, "- `"+a.File+"`") {
 				t.Errorf("%s: the entrypoint does not list %s", id, a.File)
 			}
