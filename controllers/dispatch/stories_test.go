@@ -308,7 +308,7 @@ func TestEveryPromptAsAWhole(t *testing.T) {
 				t.Fatal(err)
 			}
 			if text != string(want) {
-				t.Errorf("the prompt of %s is not %s (-update writes it anew):\n%s", stage, file, text)
+				t.Errorf("the prompt of %s is not %s; -update writes it anew. From where they differ:\n%s", stage, file, rest(text, string(want)))
 			}
 			sound(t, s.World, stage, text)
 			all[stage] = text
@@ -319,6 +319,20 @@ func TestEveryPromptAsAWhole(t *testing.T) {
 			t.Errorf("no story meets %s", stage)
 		}
 	}
+}
+
+// rest is a text from the first line on in which it differs from another.
+func rest(text, other string) string {
+	from := 0
+	for i := range min(len(text), len(other)) {
+		if text[i] != other[i] {
+			break
+		}
+		if text[i] == '\n' {
+			from = i + 1
+		}
+	}
+	return text[from:min(len(text), from+1000)]
 }
 
 // shippedStages are the kinds in the graphs of all shipped modes.
