@@ -96,7 +96,9 @@ func (r *requests) look(f flight, id string) (*RequestSeen, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case err == nil && alive:
-		return &RequestSeen{Alive: true, Started: true}, nil
+		seen := &RequestSeen{Alive: true, Started: true}
+		seen.Waits, seen.Since = reqdir.Waiting(dir, id)
+		return seen, nil
 	}
 	seen := &RequestSeen{}
 	if seen.Started, err = reqdir.Started(dir); err != nil {

@@ -83,8 +83,13 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 		if r.Request == "" {
 			continue
 		}
-		alive, err := reqdir.Alive(filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request))))
-		v.Requests[r.Request] = &workspace.RequestSeen{Alive: err == nil && alive}
+		dir := filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request)))
+		seen := &workspace.RequestSeen{}
+		if alive, err := reqdir.Alive(dir); err == nil && alive {
+			seen.Alive = true
+			seen.Waits, seen.Since = reqdir.Waiting(dir, r.Request)
+		}
+		v.Requests[r.Request] = seen
 	}
 	return w, v, nil
 }
