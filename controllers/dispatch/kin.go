@@ -47,6 +47,9 @@ func kinOf(r *reader, it *schema.Item) *kin {
 	l := it.Lineage
 	k := &kin{idea: l.RootIdeaID, siblings: map[string]int{}}
 	root := schema.Key{Family: schema.FamilySpec, ID: l.RootSpecID}
+	if top := r.Items[root]; k.idea == "" && top != nil {
+		k.idea = top.Lineage.RootIdeaID
+	}
 	if t := r.Target(l.RootSpecID); t != nil && t.Closure != nil && t.Key() != it.Key() {
 		k.contract = t.Closure.Contract
 	}
