@@ -102,11 +102,11 @@ type newest []entry
 
 func (all *newest) add(it *schema.Item) {
 	for i := range slices.Backward(it.Notes) {
-		if !all.put(noted(it, i)) {
+		if all.beyond(it.Notes[i].At) || !all.put(noted(it, i)) {
 			break // they are in order of time
 		}
 	}
-	if o := it.Last; o != nil {
+	if o := it.Last; o != nil && !all.beyond(o.At) {
 		all.put(entry{At: o.At.UTC(), Item: it.Key(), What: o.Node + ": " + o.Outcome, Why: o.Failure, place: len(it.Notes), step: true})
 	}
 }
@@ -116,11 +116,13 @@ func noted(it *schema.Item, i int) entry {
 	return entry{At: n.At.UTC(), Item: it.Key(), What: n.What + " by " + n.By, Why: n.Why, place: i}
 }
 
+// beyond reports whether a time is before that of all that are kept already. Most of a large lineage is.
+func (all *newest) beyond(at time.Time) bool {
+	return len(*all) == maxHistory && at.Before((*all)[0].At)
+}
+
 // put reports whether the entry is among the newest so far.
 func (all *newest) put(e entry) bool {
-	if len(*all) == maxHistory && e.At.Before((*all)[0].At) {
-		return false
-	}
 	i, _ := slices.BinarySearchFunc(*all, e, func(a, b entry) int {
 		return cmp.Or(a.At.Compare(b.At), workspace.CompareKeys(a.Item, b.Item), cmp.Compare(a.place, b.place))
 	})
