@@ -96,9 +96,7 @@ func (r *requests) look(f flight, id string) (*RequestSeen, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case err == nil && alive:
-		seen := &RequestSeen{Alive: true, Started: true}
-		seen.Waits, seen.Since = reqdir.Waiting(dir, id)
-		return seen, nil
+		return &RequestSeen{Alive: true, Started: true}, nil
 	}
 	seen := &RequestSeen{}
 	if seen.Started, err = reqdir.Started(dir); err != nil {
