@@ -33,7 +33,7 @@ func (p *project) remember(dir string, s schema.Session) {
 
 // An agent that waits is not one that works: whoever looks is told so. When its supervisor is lost its session is not:
 // the next request goes on with it, says so, and what nobody counted is not taken for nothing.
-func TestALostAgentsSessionGoesOn(t *testing.T) {
+func TestFaultLostAgentIsPaidAgain(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.write("agent/hold", "")
@@ -102,7 +102,7 @@ func TestALostAgentsSessionGoesOn(t *testing.T) {
 }
 
 // An agent that gives up says why in its last words. Whoever looks at the item is told them.
-func TestABlockedAgentIsHeard(t *testing.T) {
+func TestFaultBlockedAgentGivesNoReason(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.shellAgent("printf 'I tried.\\n\\nThe \\033[1mdatabase\\033[0m is\\nnot there.\\n\\n### BLOCKED\\n'\n", "")

@@ -17,10 +17,10 @@ type manifest struct {
 	Item          schema.Key      `json:"item"`
 	Generation    int             `json:"generation"`
 	Document      schema.Digest   `json:"document"`
-	Prompt        file            `json:"prompt"`
+	Prompt        asset           `json:"prompt"`
 	Sections      []section       `json:"sections"` // of the prompt, in order: together they are all of it
-	Entrypoint    file            `json:"entrypoint"`
-	Skills        []file          `json:"skills,omitempty"` // laid out in the request folder; the prompt names them
+	Entrypoint    asset           `json:"entrypoint"`
+	Skills        []asset         `json:"skills,omitempty"` // laid out in the request folder; the prompt names them
 	Resumed       *schema.Session `json:"resumed,omitempty"`
 	Shown         []*material     `json:"shown,omitempty"`
 	Withheld      []*material     `json:"withheld,omitempty"`
@@ -30,7 +30,8 @@ type manifest struct {
 	History       []entry         `json:"history,omitempty"`       // the last of the item, its lineage and what it rests on
 }
 
-type file struct {
+// An asset is a text of the frozen plan, or the prompt itself.
+type asset struct {
 	Path   string        `json:"path"`
 	Digest schema.Digest `json:"digest"`
 	Size   int           `json:"bytes"`
@@ -41,7 +42,7 @@ func (s *stage) manifest(req *schema.Request, p *page, skills []string) manifest
 	text := p.String()
 	c := manifest{
 		SchemaVersion: schema.Version, Request: req.ID, Plan: req.Plan, Item: req.Item, Generation: req.Generation,
-		Document: s.item.Document, Prompt: file{schema.PromptFile, schema.DigestOf([]byte(text)), len(text)}, Sections: p.sections,
+		Document: s.item.Document, Prompt: asset{schema.PromptFile, schema.DigestOf([]byte(text)), len(text)}, Sections: p.sections,
 		Entrypoint: s.asset(n.Entrypoint), Resumed: req.Session, Interventions: s.own, History: s.past,
 	}
 	for _, path := range skills {
@@ -78,7 +79,7 @@ func checked(req *schema.Request) []*material {
 		{Name: "their logs", Path: path.Join(dir, schema.ChecksFolder) + "/", Why: later}}
 }
 
-func (s *stage) asset(path string) file {
+func (s *stage) asset(path string) asset {
 	data := []byte(s.plan.Assets[path])
-	return file{path, schema.DigestOf(data), len(data)}
+	return asset{path, schema.DigestOf(data), len(data)}
 }

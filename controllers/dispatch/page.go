@@ -44,11 +44,16 @@ func (p *page) end() {
 	p.from = p.Len()
 }
 
-// list writes lines until the limit in bytes is reached, and then how many are left out and where they are.
-func (p *page) list(limit int, lines []string, rest string) {
-	for i, text := range lines {
+// list writes entries until the limit in bytes is reached, and then how many are left out and where they are. Of one that
+// would take more than a quarter only the first line is told, so that it leaves room for others.
+func (p *page) list(limit int, entries []string, rest string) {
+	whole := limit
+	for i, text := range entries {
+		if first, _, more := strings.Cut(text, "\n"); more && len(text) > whole/4 {
+			text = first + " …"
+		}
 		if limit -= len(text) + 1; limit < 0 {
-			p.line("- … and %d more, %s.", len(lines)-i, rest)
+			p.line("- … and %d more, %s.", len(entries)-i, rest)
 			return
 		}
 		p.line("%s", text)

@@ -10,13 +10,11 @@ import (
 	"millrace/workspace"
 )
 
-func n(i int64) *int64 { return &i }
-
 // said is a session in which its agent has used so many tokens so far; below zero: it did not say.
 func said(request, id string, input int64) *schema.Session {
 	s := &schema.Session{Request: request, ID: id}
 	if input >= 0 {
-		s.Tokens = &schema.Tokens{Input: n(input), Output: n(input / 10)}
+		s.Tokens = &schema.Tokens{Input: new(input), Output: new(input / 10)}
 	}
 	return s
 }
