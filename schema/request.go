@@ -153,6 +153,25 @@ func (t *Tokens) Total() int64 {
 	return sum
 }
 
+// Known reports whether the sum is all there is: a request whose input or output nobody counted is not known by half.
+func (t *Tokens) Known() bool { return t != nil && t.Input != nil && t.Output != nil }
+
+// Since is what was used beyond what had been used before; nil when it is unknown.
+func (t *Tokens) Since(before *Tokens) *Tokens {
+	if t == nil || before == nil {
+		return t
+	}
+	less := func(now, then *int64) *int64 {
+		if now == nil || then == nil {
+			return now
+		}
+		n := max(0, *now-*then)
+		return &n
+	}
+	return &Tokens{Input: less(t.Input, before.Input), CachedRead: less(t.CachedRead, before.CachedRead),
+		CacheWrite: less(t.CacheWrite, before.CacheWrite), Output: less(t.Output, before.Output), Reasoning: less(t.Reasoning, before.Reasoning)}
+}
+
 // Cost of a request in US dollars; Reported is false for an estimate.
 type Cost struct {
 	USD      float64 `json:"usd"`
