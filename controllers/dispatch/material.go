@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type material struct {
 	Why    string        `json:"withheld,omitempty"` // "": shown, as far as Shown says
 
 	needed bool // the stage kind says that it reads it
+	place  int  // among what it reads
 	log    bool // the end matters, not the beginning
 	text   string
 	mend   []byte // what the journal once wrote there: the file is not that any more
@@ -36,7 +38,7 @@ const (
 	later    = "made after this prompt, which names it"
 )
 
-// materials lists what the run has left so far: what the kind reads first, then the newest. An artifact that a later
+// materials lists what the run has left so far: what the kind reads first, in its order, then the newest. An artifact that a later
 // stage wrote anew is set aside. What the kind reads and the run has not left is taken from what earlier runs of the item
 // left for good.
 func materials(p *schema.Plan, r *schema.Run, it *schema.Item, kind *schema.StageKind) (all, aside []*material) {
@@ -45,9 +47,10 @@ func materials(p *schema.Plan, r *schema.Run, it *schema.Item, kind *schema.Stag
 		writer := p.Stages[s.Stage]
 		for _, file := range sortedKeys(s.Artifacts) {
 			name, of := artifactName(writer, file)
+			place := slices.Index(kind.Reads, of)
 			m := &material{
 				Name: name, Path: path.Join(workspace.RequestDir(r.ID, s.Request), file), From: s.Stage,
-				Digest: s.Artifacts[file], needed: slices.Contains(kind.Reads, of),
+				Digest: s.Artifacts[file], needed: place >= 0, place: place,
 			}
 			if seen[name] {
 				m.Why = replaced
@@ -58,12 +61,14 @@ func materials(p *schema.Plan, r *schema.Run, it *schema.Item, kind *schema.Stag
 			all = append(all, m)
 		}
 	}
-	for _, name := range kind.Reads {
+	for i, name := range kind.Reads {
 		if file := keptOf(it)[name]; file != "" && !seen[name] {
-			all = append(all, &material{Name: name, Path: file, From: "an earlier run", needed: true})
+			all = append(all, &material{Name: name, Path: file, From: "an earlier run", needed: true, place: i})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *material) int { return boolOrder(a.needed, b.needed) })
+	slices.SortStableFunc(all, func(a, b *material) int {
+		return cmp.Or(boolOrder(a.needed, b.needed), cmp.Compare(a.place, b.place))
+	})
 	logs, old := failedLogs(r)
 	return append(logs, all...), append(old, aside...)
 }

@@ -85,6 +85,7 @@ func nodeName(req *schema.Request) string {
 // ending is the outcome contract.
 func (s *stage) ending(p *page, req *schema.Request, folder string) {
 	kind := s.plan.Stages[req.Stage]
+	shown := example(kind, req)
 	p.head("How to end")
 	p.line("End with exactly one of these outcomes:\n")
 	for _, o := range req.Outcomes {
@@ -93,7 +94,7 @@ func (s *stage) ending(p *page, req *schema.Request, folder string) {
 	p.line("\nWrite the line as it stands between the backticks as the last line of your final message, outside of")
 	p.line("code fences. Or write `%s%s`:\n", folder, schema.TerminalFile)
 	p.line("    {\"stage\": %q, \"terminal_result\": %q, \"summary_artifact_paths\": [%s]}\n",
-		req.Stage, example(req), strings.Join(quoted(summaries(req)), ", "))
+		req.Stage, shown, strings.Join(quoted(summaries(req, shown)), ", "))
 	p.line("If you do both they must agree. What follows is decided by Millrace; %s says why in your final message.", schema.OutcomeBlocked)
 	for _, o := range req.Outcomes {
 		if keys, nodes := s.resumable(o); len(nodes) > 0 {
@@ -110,20 +111,20 @@ func classes(kind *schema.StageKind, outcome string) []string {
 	return []string{schema.ClassBlocked, schema.ClassRecoverable}
 }
 
-// example is an outcome to show the form with: any but BLOCKED.
-func example(req *schema.Request) string {
+// example is an outcome to show the form with: any that does not block.
+func example(kind *schema.StageKind, req *schema.Request) string {
 	for _, o := range req.Outcomes {
-		if o != schema.OutcomeBlocked {
+		if classes(kind, o)[0] != schema.ClassBlocked {
 			return o
 		}
 	}
 	return schema.OutcomeBlocked
 }
 
-func summaries(req *schema.Request) []string {
+func summaries(req *schema.Request, outcome string) []string {
 	var files []string
 	for _, a := range req.Artifacts {
-		if a.NeededFor(example(req)) {
+		if a.NeededFor(outcome) {
 			files = append(files, a.File)
 		}
 	}
@@ -181,10 +182,13 @@ func neededFor(a schema.Artifact, outcomes []string) string {
 }
 
 func content(a schema.Artifact) string {
-	if a.Schema != "" {
-		return "JSON that satisfies " + a.Schema
+	switch {
+	case a.Schema == "":
+		return strings.ReplaceAll(a.Name, "_", " ")
+	case path.Ext(a.File) == ".md":
+		return "headed Markdown that satisfies " + a.Schema
 	}
-	return strings.ReplaceAll(a.Name, "_", " ")
+	return "JSON that satisfies " + a.Schema
 }
 
 // checking names the checks that Millrace runs, so that an agent knows what it is measured by.
@@ -215,5 +219,8 @@ func (s *stage) checking(p *page, req *schema.Request, folder string) {
 	}
 	if len(req.ChecksAfter) > 0 {
 		p.line("\nThey are run after %s.", strings.Join(req.ChecksAfter, ", "))
+	}
+	if !req.ChecksBefore && len(req.ChecksAfter) == 0 {
+		p.line("\nThey are run later, when the work is judged.")
 	}
 }
