@@ -159,7 +159,6 @@ func disposition(family, id string) map[string]string {
 var (
 	planned  = report("planner_summary.md", "The encoder first, then one command after the other.")
 	mechanic = report("mechanic_report.md", "Two tasks had one id. Begin each with json-output-.")
-	audited  = report("auditor_report.md", "status prints an age that is not a number: cmd/status.go.")
 )
 
 func planning(t *testing.T) *story {
