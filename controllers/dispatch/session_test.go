@@ -101,6 +101,13 @@ func TestASessionOutlivesRequestsThatNeverGotToIt(t *testing.T) {
 	fifth := o.Run().Request
 	fails(o, schema.FailNetwork, said(fifth, "s-2", -1)) // the agent took another one: nothing is known of that
 	want(fifth, "s-2", -1)
+	o.Fail(schema.FailNotStarted).Started = time.Time{} // no agent was started at all
+	o.Settle()
+	want(fifth, "s-2", -1)
+	fails(o, schema.FailNotStarted, nil) // the agent was, and has forgotten it
+	if s := o.AskedFor().Session; s != nil {
+		t.Errorf("the request goes on with %+v, which is gone", s)
+	}
 }
 
 // A run ends under the plan that it began under, so what goes on with a session is always the runner that it belongs to.
