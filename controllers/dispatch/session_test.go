@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,26 @@ func TestASessionStaysWithItsRunner(t *testing.T) {
 	o.Play("runner_exit") // the stage's own failure: the next one is another's to begin
 	if req := o.AskedFor(); req.Session != nil {
 		t.Errorf("%s goes on with %+v", req.Node, req.Session)
+	}
+}
+
+// What an interrupted request had written so far is nobody's word: its successor writes it anew, and is not shown it.
+func TestAnInterruptedRequestLeavesNothing(t *testing.T) {
+	for class, counts := range map[string]bool{schema.FailSupervisorLost: false, schema.FailNetwork: false, schema.FailTimeout: true} {
+		o := world(t, short)
+		o.Admit(controllertest.Task("a"))
+		o.Settle()
+		file := o.Leave(o.Run(), "builder_summary.md", "half a sum")
+		c := o.Fail(class)
+		c.Artifacts = append(c.Artifacts, file)
+		o.Settle()
+		o.Now = o.Now.Add(time.Minute)
+		o.Settle()
+		text, m := accounts(t, o)
+		withheld := slices.ContainsFunc(m.Withheld, func(f shownFile) bool { return f.Name == "builder_summary" })
+		if strings.Contains(text, "half a sum") != counts || withheld == counts {
+			t.Errorf("%s: withheld %v:\n%s", class, withheld, text)
+		}
 	}
 }
 
