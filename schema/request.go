@@ -140,6 +140,29 @@ type Tokens struct {
 	Reasoning  *int64 `json:"reasoning,omitempty"`
 }
 
+// Since is what was used since there were before; what is unknown of either stays as it is.
+func (t *Tokens) Since(before *Tokens) *Tokens {
+	if t == nil {
+		return nil
+	}
+	if before == nil {
+		before = &Tokens{}
+	}
+	less := func(now, then *int64) *int64 {
+		if now == nil {
+			return nil
+		}
+		d := *now
+		if then != nil {
+			d -= *then
+		}
+		d = max(0, d)
+		return &d
+	}
+	return &Tokens{Input: less(t.Input, before.Input), CachedRead: less(t.CachedRead, before.CachedRead),
+		CacheWrite: less(t.CacheWrite, before.CacheWrite), Output: less(t.Output, before.Output), Reasoning: less(t.Reasoning, before.Reasoning)}
+}
+
 // Total of the known classes; reasoning is part of output.
 func (t *Tokens) Total() int64 {
 	var sum int64
@@ -155,22 +178,6 @@ func (t *Tokens) Total() int64 {
 
 // Known reports whether the sum is all there is: a request whose input or output nobody counted is not known by half.
 func (t *Tokens) Known() bool { return t != nil && t.Input != nil && t.Output != nil }
-
-// Since is what was used beyond what had been used before; nil when it is unknown.
-func (t *Tokens) Since(before *Tokens) *Tokens {
-	if t == nil || before == nil {
-		return t
-	}
-	less := func(now, then *int64) *int64 {
-		if now == nil || then == nil {
-			return now
-		}
-		n := max(0, *now-*then)
-		return &n
-	}
-	return &Tokens{Input: less(t.Input, before.Input), CachedRead: less(t.CachedRead, before.CachedRead),
-		CacheWrite: less(t.CacheWrite, before.CacheWrite), Output: less(t.Output, before.Output), Reasoning: less(t.Reasoning, before.Reasoning)}
-}
 
 // Cost of a request in US dollars; Reported is false for an estimate.
 type Cost struct {

@@ -33,14 +33,15 @@ const (
 	full     = "the prompt is full"
 	foreign  = "not this stage's business: what a stage leaves for others are its artifacts"
 	replaced = "a later stage wrote it anew"
+	nothing  = "its request came to nothing, and what it wrote does not count"
 	binary   = "it is no text"
 	unquoted = "it cannot be set apart from the rest of a prompt: it holds too long a fence"
 	later    = "made after this prompt, which names it"
 )
 
-// materials lists what the run has left so far: what the kind reads first, in its order, then the newest. An artifact that a later
-// stage wrote anew is set aside. What the kind reads and the run has not left is taken from what earlier runs of the item
-// left for good.
+// materials lists what the run has left so far: what the kind reads first, in its order, then the newest. An artifact
+// that a later stage wrote anew is set aside, and so is what a lost or refused request left half done. What the kind reads
+// and the run has not left is taken from what earlier runs of the item left for good.
 func materials(p *schema.Plan, r *schema.Run, it *schema.Item, kind *schema.StageKind) (all, aside []*material) {
 	seen := map[string]bool{}
 	for _, s := range slices.Backward(r.Steps) {
@@ -52,8 +53,13 @@ func materials(p *schema.Plan, r *schema.Run, it *schema.Item, kind *schema.Stag
 				Name: name, Path: path.Join(workspace.RequestDir(r.ID, s.Request), file), From: s.Stage,
 				Digest: s.Artifacts[file], needed: place >= 0, place: place,
 			}
-			if seen[name] {
+			switch {
+			case s.Failure != "" && schema.Scope(s.Failure) != "stage":
+				m.Why = nothing
+			case seen[name]:
 				m.Why = replaced
+			}
+			if m.Why != "" {
 				aside = append(aside, m)
 				continue
 			}

@@ -1,6 +1,7 @@
 package dispatch_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,13 @@ func TestASessionOutlivesRequestsThatNeverGotToIt(t *testing.T) {
 	fifth := o.Run().Request
 	fails(o, schema.FailNetwork, said(fifth, "s-2", -1)) // the agent took another one: nothing is known of that
 	want(fifth, "s-2", -1)
+	o.Fail(schema.FailNotStarted).Started = time.Time{} // no agent was started at all
+	o.Settle()
+	want(fifth, "s-2", -1)
+	fails(o, schema.FailNotStarted, nil) // the agent was, and has forgotten it
+	if s := o.AskedFor().Session; s != nil {
+		t.Errorf("the request goes on with %+v, which is gone", s)
+	}
 }
 
 // A run ends under the plan that it began under, so what goes on with a session is always the runner that it belongs to.
@@ -118,6 +126,26 @@ func TestASessionStaysWithItsRunner(t *testing.T) {
 	o.Play("runner_exit") // the stage's own failure: the next one is another's to begin
 	if req := o.AskedFor(); req.Session != nil {
 		t.Errorf("%s goes on with %+v", req.Node, req.Session)
+	}
+}
+
+// What an interrupted request had written so far is nobody's word: its successor writes it anew, and is not shown it.
+func TestAnInterruptedRequestLeavesNothing(t *testing.T) {
+	for class, counts := range map[string]bool{schema.FailSupervisorLost: false, schema.FailNetwork: false, schema.FailTimeout: true} {
+		o := world(t, short)
+		o.Admit(controllertest.Task("a"))
+		o.Settle()
+		file := o.Leave(o.Run(), "builder_summary.md", "half a sum")
+		c := o.Fail(class)
+		c.Artifacts = append(c.Artifacts, file)
+		o.Settle()
+		o.Now = o.Now.Add(time.Minute)
+		o.Settle()
+		text, m := accounts(t, o)
+		withheld := slices.ContainsFunc(m.Withheld, func(f shownFile) bool { return f.Name == "builder_summary" })
+		if strings.Contains(text, "half a sum") != counts || withheld == counts {
+			t.Errorf("%s: withheld %v:\n%s", class, withheld, text)
+		}
 	}
 }
 

@@ -143,10 +143,14 @@ func (h *harvest) begin() {
 	}
 }
 
-// carried is the session that is left of a request which was to go on with another one's. One that came to nothing before
-// its agent spoke leaves what it was given, and what an agent does not tell anew of the same session still holds.
-func carried(now, given *schema.Session) *schema.Session {
+// carried is the session that is left of a request which was to go on with the given one. One that came to nothing before
+// its agent spoke leaves what it was given, and what an agent does not tell anew of the same session still holds. An
+// agent that was there and did not begin could not go on with it: the next one starts anew.
+func carried(c *schema.Completion, class string, given *schema.Session) *schema.Session {
+	now := c.Session
 	switch {
+	case now == nil && class == schema.FailNotStarted && !c.Started.IsZero():
+		return nil
 	case now == nil:
 		return given
 	case given != nil && now.ID == given.ID && now.Tokens == nil:
@@ -178,7 +182,7 @@ func (h *harvest) decide(v schema.Verdict, to, why string) {
 	h.step.Outcome, h.step.Class, h.step.Failure = v.Outcome, v.Class, v.Failure
 	h.step.Message, h.step.To, h.step.Why = v.Message, to, why
 	if h.kind.RetrySafe() && v.Failure != "" && schema.Scope(v.Failure) != "stage" {
-		h.step.Session = carried(h.c.Session, h.run.Resumes())
+		h.step.Session = carried(h.c, v.Failure, h.run.Resumes())
 	}
 	h.run.Steps = append(h.run.Steps, h.step)
 	h.run.Request, h.run.Salvaged = "", nil

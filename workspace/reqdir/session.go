@@ -28,10 +28,11 @@ func session(dir string, r *schema.Request) (*schema.Session, error) {
 // own are the tokens that a lost request is known to have used: no more than what its agent had told when it was last
 // heard of. Who goes on with the session counts from there.
 func own(now, given *schema.Session) *schema.Tokens {
-	if given == nil || given.ID != now.ID {
-		return now.Tokens
+	var before *schema.Tokens
+	if given != nil && given.ID == now.ID {
+		before = given.Tokens
 	}
-	return now.Tokens.Since(given.Tokens)
+	return now.Tokens.Since(before)
 }
 
 // Waiting is what the agent of a live request waits for, in its supervisor's words, and since when; "" when it does
