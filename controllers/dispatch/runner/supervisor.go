@@ -154,7 +154,7 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 		c.Signal = unix.SignalName(e.status.Signal())
 	}
 	v := a.verdict(e)
-	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens, v.cost, s.memory.last(), v.retryAfter
+	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens.Credible(), v.cost.Credible(), s.memory.last(), v.retryAfter
 	if e.stopped != "" {
 		s.stopped(c, e.stopped, v)
 		return
