@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ type adapter func(*job) (*agent, error)
 
 var adapters = map[string]adapter{
 	"claude_code": claudeAdapter,
+	"codex_cli":   codexAdapter,
 	"command":     commandAdapter,
 	"pi_rpc":      piAdapter,
 }
@@ -43,6 +45,7 @@ type agent struct {
 	slot      string                                        // folder that only one agent at a time may use; "": its own
 	read      func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
 	event     func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only
+	lately    func() time.Time                              // when it got further last without saying so, asked before it counts as stalled; nil: it says all
 	abort     func()                                        // the agent's own way to be ended; nil: it has none
 	interrupt unix.Signal                                   // what asks it to end, in place of abort; 0: nothing
 	verdict   func(ended) verdict

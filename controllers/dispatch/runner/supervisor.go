@@ -260,7 +260,7 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 	e, err := s.group.run(ctx, &program{
 		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin,
 		stdout: stdout, stderr: &ear{errs, schema.StderrFile, a.read, progress},
-		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress,
+		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress, lately: a.lately,
 		ending: func(exit string) { note(c, reqdir.Ending(s.dir, exit)); s.at("ending") },
 		abort:  abort,
 	})
