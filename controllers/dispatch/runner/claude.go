@@ -92,15 +92,12 @@ func (c *claude) sit(a *agent) error {
 	}
 	c.secrets = map[string]string{}
 	for _, name := range append([]string{seat.key}, traits.Keys...) {
-		if value := lookup(a.env, name); len(value) >= claudeKeyLength {
+		if value := lookup(a.env, name); len(value) >= keyLength {
 			c.secrets[name] = value
 		}
 	}
 	return nil
 }
-
-// claudeKeyLength is what a key has at least: shorter ones would be found in any text.
-const claudeKeyLength = 8
 
 func (c *claude) argv() []string {
 	q := c.job.request

@@ -73,7 +73,7 @@ func (c *claude) event(line []byte) heard {
 		h.progress, c.trouble = false, e.retry()
 	case e.Type == "rate_limit_event":
 		if h.progress = false; e.Limit.Status == "rejected" {
-			c.trouble = claudeTrouble{schema.FailRateLimited, "the limit of the account is reached", time.Until(time.Unix(e.Limit.ResetsAt, 0))}
+			c.trouble = claudeTrouble{schema.FailRateLimited, "the limit of the account is reached", max(0, time.Until(time.Unix(e.Limit.ResetsAt, 0)))}
 		}
 	case e.Type == "assistant" && e.Error != "": // it speaks for itself
 		if h.progress = false; c.trouble.class == "" {
