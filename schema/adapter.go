@@ -15,7 +15,25 @@ type Adapter struct {
 	Thinking []string // levels it has, weakest first
 	Turns    bool     // max_turns is kept
 	Cost     bool     // it reports what it cost
-	Sandbox  bool     // the agent itself holds its tools to basic and elevated permission
+	Settings []string // fields of a runner that it reads and not every adapter does
+	Permits  []Permit // what each permission becomes, the narrowest first
+}
+
+// A Permit is what a permission becomes in an agent's hands.
+type Permit struct {
+	Permission string // basic, elevated, maximum
+	Means      string // for people
+	Kept       bool   // the agent itself holds its tools to it; else it is advice
+}
+
+// Permit is what a permission becomes. An adapter that says nothing of it only passes it on.
+func (a *Adapter) Permit(permission string) Permit {
+	for _, p := range a.Permits {
+		if p.Permission == permission {
+			return p
+		}
+	}
+	return Permit{Permission: permission, Means: "stands in the request, for the agent to read"}
 }
 
 // adapters are the known ones. The versions are those that the tests against the real programs pin.
@@ -23,14 +41,33 @@ var adapters = []Adapter{
 	{Name: "claude_code", Program: "claude", Package: "@anthropic-ai/claude-code", Oldest: "2.1.197", Newest: "2.1.330",
 		Keys:   []string{"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
 		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json",
-		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true},
+		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true,
+		Settings: []string{"command", "key_env", "event_log_policy"},
+		Permits: []Permit{{"basic", "reads and edits files of the project", true}, {"elevated", "that, and its shell, which nothing holds", false},
+			{"maximum", "asks for nothing; as root: all tools that it can be allowed by name", false}}},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
 		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
-		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"}, Sandbox: true},
-	{Name: "command"},
+		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"},
+		Settings: []string{"command", "key_env", "profile", "config", "event_log_policy"},
+		Permits: []Permit{{"basic", "its sandbox: writes the project only, no network", true}, {"elevated", "no sandbox, asks for nothing", false},
+			{"maximum", "no sandbox, no approvals", false}}},
+	{Name: "command", Settings: []string{"run", "prompt"}},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
 		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",
-		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true},
+		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true,
+		Settings: []string{"command", "key_env", "provider", "event_log_policy"}},
+}
+
+// String says it, and who keeps the agent to it.
+func (p Permit) String() string {
+	words := p.Permission + ": " + p.Means
+	switch {
+	case p.Kept:
+		return words + "; kept by the agent"
+	case p.Permission != "maximum":
+		return words + "; advisory"
+	}
+	return words
 }
 
 // AdapterOf is the adapter of a name; nil when there is none.
