@@ -28,6 +28,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	adapters["events"] = eventsAdapter
 	if len(os.Args) > 2 && os.Args[1] == "supervise" {
 		os.Exit(superviseMain(os.Args[2]))
 	}

@@ -135,6 +135,9 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 	leave, err := s.enter(ctx, a.slot)
 	if err != nil {
 		notStarted(c, err)
+		if ctx.Err() != nil {
+			c.Exit = schema.ExitCancelled
+		}
 		return
 	}
 	defer leave()
