@@ -12,6 +12,7 @@ type Adapter struct {
 	Folder   string   // environment variable that names the folder where it keeps its login and what it remembers
 	Home     string   // that folder when the variable is not set, below the user's home
 	Login    string   // file in it that a stored login leaves; "": none
+	SignIn   string   // how a person logs in
 	Thinking []string // levels it has, weakest first
 	Turns    bool     // max_turns is kept
 	Cost     bool     // it reports what it cost
@@ -24,6 +25,7 @@ type Permit struct {
 	Permission string // basic, elevated, maximum
 	Means      string // for people
 	Kept       bool   // the agent itself holds its tools to it; else it is advice
+	AsRoot     string // what root gets in its place; "": the same
 }
 
 // Permit is what a permission becomes. An adapter that says nothing of it only passes it on.
@@ -40,20 +42,20 @@ func (a *Adapter) Permit(permission string) Permit {
 var adapters = []Adapter{
 	{Name: "claude_code", Program: "claude", Package: "@anthropic-ai/claude-code", Oldest: "2.1.197", Newest: "2.1.330",
 		Keys:   []string{"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
-		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json",
+		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json", SignIn: "claude auth login",
 		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true,
 		Settings: []string{"command", "key_env", "event_log_policy"},
-		Permits: []Permit{{"basic", "reads and edits files of the project", true}, {"elevated", "that, and its shell, which nothing holds", false},
-			{"maximum", "asks for nothing; as root: all tools that it can be allowed by name", false}}},
+		Permits: []Permit{{"basic", "reads and edits files of the project", true, ""}, {"elevated", "that, and its shell, which nothing holds", false, ""},
+			{"maximum", "asks for nothing", false, "all tools that it can be allowed by name: it refuses the rest to root"}}},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
-		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
+		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json", SignIn: "codex login",
 		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"},
 		Settings: []string{"command", "key_env", "profile", "config", "event_log_policy"},
-		Permits: []Permit{{"basic", "its sandbox: writes the project only, no network", true}, {"elevated", "no sandbox, asks for nothing", false},
-			{"maximum", "no sandbox, no approvals", false}}},
+		Permits: []Permit{{"basic", "its sandbox: writes the project only, no network", true, ""}, {"elevated", "no sandbox, asks for nothing", false, ""},
+			{"maximum", "no sandbox, no approvals", false, ""}}},
 	{Name: "command", Settings: []string{"run", "prompt"}},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
-		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",
+		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json", SignIn: "pi, and in it /login",
 		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true,
 		Settings: []string{"command", "key_env", "provider", "event_log_policy"}},
 }

@@ -26,7 +26,9 @@ type candidate struct {
 	at     place // of the value; only where somebody asks for it
 }
 
-func said(value, from string) candidate { return candidate{value: value, from: from, chosen: value != ""} }
+func said(value, from string) candidate {
+	return candidate{value: value, from: from, chosen: value != ""}
+}
 
 func (c candidate) in(at place) candidate { c.at = at; return c }
 
