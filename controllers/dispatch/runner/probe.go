@@ -117,7 +117,7 @@ func version(ctx context.Context, path, project string, env []string) (string, e
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind; most leave nothing
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
-		return "", fmt.Errorf("%s --version ended with %v%s", path, exit, because(stderr.first()))
+		return "", fmt.Errorf("%s --version ended with %w%s", path, exit, because(stderr.first()))
 	}
 	for _, out := range []*capped{&stdout, &stderr} { // Pi says it on stderr
 		if v := number.FindString(out.text.String()); v != "" {

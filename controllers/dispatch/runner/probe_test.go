@@ -73,7 +73,7 @@ func TestProbeEndsWhatHangs(t *testing.T) {
 	if err != nil || len(strings.Fields(string(data))) != 2 {
 		t.Fatalf("it did not start: %q %v", data, err)
 	}
-	for _, text := range strings.Fields(string(data)) {
+	for _, text := range strings.FieldsSeq(string(data)) {
 		pid, err := strconv.Atoi(text)
 		if err != nil {
 			t.Fatal(err)
@@ -139,8 +139,8 @@ func TestVersionsAreOrdered(t *testing.T) {
 	ordered := []string{"0.9.12", "0.10.0-alpha", "0.10.0", "1.0.0-rc.1", "1.0.0", "1.0.9", "1.0.10", "2.1.330"}
 	for i, a := range ordered {
 		for j, b := range ordered {
-			if before(a, b) != (i < j) {
-				t.Errorf("before(%s, %s) = %v", a, b, !(i < j))
+			if got := before(a, b); got != (i < j) {
+				t.Errorf("before(%s, %s) = %v", a, b, got)
 			}
 		}
 	}
