@@ -60,13 +60,16 @@ var adapters = []Adapter{
 		Settings: []string{"command", "key_env", "provider", "event_log_policy"}},
 }
 
+// Advisory reports whether it narrows what an agent is told, and nothing holds the agent to it.
+func (p Permit) Advisory() bool { return !p.Kept && p.Permission != "maximum" }
+
 // String says it, and who keeps the agent to it.
 func (p Permit) String() string {
 	words := p.Permission + ": " + p.Means
 	switch {
 	case p.Kept:
 		return words + "; kept by the agent"
-	case p.Permission != "maximum":
+	case p.Advisory():
 		return words + "; advisory"
 	}
 	return words

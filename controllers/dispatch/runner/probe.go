@@ -26,6 +26,7 @@ type Probe struct {
 	Version string `json:"version,omitempty"` // as it says itself; the command adapter's program is not asked
 	Tested  string `json:"tested,omitempty"`  // yes, older or newer than the versions that Millrace was tested with
 	Trouble string `json:"trouble,omitempty"` // why it was not found, or did not say its version
+	Broken  bool   `json:"broken,omitempty"`  // it ended with an error when it was asked
 	Login   string `json:"login,omitempty"`   // key: in the environment; stored: in the folder; none: neither is seen
 	Key     string `json:"key,omitempty"`     // variable that holds the key
 	Folder  string `json:"folder,omitempty"`  // where the agent keeps its login and settings
@@ -90,6 +91,7 @@ func Ask(ctx context.Context, r *schema.Runner, project string) Probe {
 		return p
 	}
 	if p.Version, err = version(ctx, p.Path, project, env); err != nil {
+		_, p.Broken = errors.AsType[*exec.ExitError](err)
 		p.Trouble = err.Error()
 		return p
 	}

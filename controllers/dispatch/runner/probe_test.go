@@ -73,7 +73,7 @@ func TestProbeEndsWhatHangs(t *testing.T) {
 	if err != nil || len(strings.Fields(string(data))) != 2 {
 		t.Fatalf("it did not start: %q %v", data, err)
 	}
-	for _, text := range strings.FieldsSeq(string(data)) {
+	for text := range strings.FieldsSeq(string(data)) {
 		pid, err := strconv.Atoi(text)
 		if err != nil {
 			t.Fatal(err)
