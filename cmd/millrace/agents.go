@@ -50,7 +50,7 @@ func (d *doctor) runner(r *schema.Runner, permissions []string) {
 
 // program says what was found of the agent itself.
 func (d *doctor) program(r *schema.Runner, a *schema.Adapter, p runner.Probe) {
-	status, found, repair := "ok", p.Path, ""
+	status, found, repair := "ok", "", ""
 	switch {
 	case a == nil:
 		status, found, repair = "error", p.Trouble, "correct runners."+r.Name+".adapter in the configuration"
