@@ -4,7 +4,7 @@ BIN     := bin
 LINT    := $(BIN)/golangci-lint
 LINT_V  := v2.15.0
 
-.PHONY: help build test check fmt vet lint unit demo docs soak bench bench-short campaign clean
+.PHONY: help build test test-agents check fmt vet lint unit demo docs soak bench bench-short campaign clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ test: vet unit ## what CI runs: vet and every test with the race detector
 
 unit:
 	$(GO) test -race -parallel 4 -timeout 40m ./...
+
+AGENTS := $(abspath $(BIN))/agents
+
+test-agents: ## run the real agents, installed into bin/agents, against a model server on loopback
+	@cmd/agenttest/agents/install $(AGENTS)
+	MILLRACE_AGENTS=$(AGENTS) $(GO) test -tags agents -count 1 -timeout 15m ./cmd/agenttest/...
 
 SEED     ?= 1
 FUZZTIME ?= 5m
@@ -59,6 +65,7 @@ fmt: ## fails when a file is not gofmt'ed
 
 vet:
 	$(GO) vet ./...
+	$(GO) vet -tags agents ./cmd/agenttest/...
 
 lint: $(LINT) ## golangci-lint, with the import rules of the rooms
 	$(LINT) run

@@ -152,7 +152,7 @@ func (x *Executor) bury(ctx context.Context, dir, request string) error {
 			return fmt.Errorf("bury lost request %s: %w", request, err)
 		}
 	}
-	if err := reqdir.EndStrays(ctx, request); err != nil {
+	if err := reqdir.EndStrays(ctx, dir); err != nil {
 		return fmt.Errorf("end processes of lost request %s: %w", request, err)
 	}
 	return nil

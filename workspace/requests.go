@@ -116,7 +116,7 @@ func (r *requests) look(f flight, id string) (*RequestSeen, error) {
 	if !seen.Started {
 		return seen, nil
 	}
-	strays, err := reqdir.Strays(id)
+	strays, err := reqdir.Strays(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -170,6 +170,7 @@ type Holder struct {
 	PID     int       `json:"pid"`
 	Start   uint64    `json:"start_time,omitempty"` // clock ticks since boot
 	At      time.Time `json:"at"`
+	Cgroup  string    `json:"cgroup,omitempty"` // of version 2, that the request's programs start in
 }
 
 // Spend creates the started file; false: it was there, the request is spent. The folder is synced, so
@@ -191,7 +192,11 @@ func Spend(dir string) (bool, error) {
 }
 
 func confirm(f *os.File, dir string) error {
-	data, err := json.Marshal(self())
+	by := self()
+	if path, err := cgroupOf(dir); err == nil {
+		by.Cgroup = path
+	}
+	data, err := json.Marshal(by)
 	if err != nil {
 		return err
 	}

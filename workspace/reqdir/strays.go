@@ -2,10 +2,12 @@ package reqdir
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -15,27 +17,27 @@ import (
 	"millrace/schema"
 )
 
-// Strays lists, sorted, the processes that carry the request's mark in their environment, and what
-// descends from them; the caller itself is left out. Processes of other users count as far as their
+// Strays lists, sorted, the processes that carry the mark of the request in dir in their environment or are in its
+// cgroup, and what descends from them; the caller itself is left out. Processes of other users count as far as their
 // environment may be read.
-func Strays(request string) ([]int, error) {
-	found, err := strays(request)
+func Strays(dir string) ([]int, error) {
+	found, err := strays(dir)
 	if err == nil && len(found) == 0 {
-		found, err = strays(request) // a parent may have died while its child was not listed yet
+		found, err = strays(dir) // a parent may have died while its child was not listed yet
 	}
 	list := make([]int, len(found))
 	for i, p := range found {
 		list[i] = p.PID
 	}
-	slices.Sort(list)
 	return list, err
 }
 
-func strays(request string) ([]Process, error) {
-	if request == "" {
+func strays(dir string) ([]Process, error) {
+	if dir == "" {
 		return nil, errors.New("find strays: no request given")
 	}
-	marked, err := scan(request)
+	marked, err := scan(filepath.Base(dir))
+	marked = append(marked, members(dir)...)
 	if err != nil || len(marked) == 0 {
 		return nil, err
 	}
@@ -44,8 +46,10 @@ func strays(request string) ([]Process, error) {
 		roots[i] = p.PID
 	}
 	below, err := Descendants(roots...)
+	all := slices.SortedFunc(slices.Values(append(marked, below...)), func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
+	all = slices.CompactFunc(all, func(a, b Process) bool { return a.PID == b.PID })
 	self := os.Getpid()
-	return slices.DeleteFunc(append(marked, below...), func(p Process) bool { return p.PID == self || p.Dead }), err
+	return slices.DeleteFunc(all, func(p Process) bool { return p.PID == self || p.Dead }), err
 }
 
 func scan(request string) ([]Process, error) {
@@ -119,17 +123,21 @@ func (s *scanner) read(path string) (n int, err error) {
 // Grace is how long EndStrays waits between TERM and KILL.
 const Grace = 5 * time.Second
 
-// EndStrays ends whatever carries the request's mark: TERM, then KILL, and waits until nothing is left.
+// EndStrays ends whatever carries the mark of the request in dir or is in its cgroup: TERM, then KILL, and waits until nothing is left.
 // What they write after the signal is no claim: note Ending before, unless Salvage found one already.
-func EndStrays(ctx context.Context, request string) error { return endStrays(ctx, request, Grace) }
+func EndStrays(ctx context.Context, dir string) error { return endStrays(ctx, dir, Grace) }
 
-func endStrays(ctx context.Context, request string, grace time.Duration) error {
+func endStrays(ctx context.Context, dir string, grace time.Duration) error {
 	deadline := time.Now().Add(grace)
 	warned := map[Process]bool{}
 	for pause := 5 * time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		left, err := strays(request)
-		if err != nil || len(left) == 0 {
+		left, err := strays(dir)
+		if err != nil {
 			return err
+		}
+		if len(left) == 0 {
+			removeCgroup(dir)
+			return nil
 		}
 		kill := time.Now().After(deadline)
 		for _, p := range left {
@@ -143,7 +151,7 @@ func endStrays(ctx context.Context, request string, grace time.Duration) error {
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("end strays of %s: %w", request, err)
+			return fmt.Errorf("end strays of %s: %w", filepath.Base(dir), err)
 		}
 		select {
 		case <-ctx.Done():

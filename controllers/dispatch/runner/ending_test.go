@@ -51,7 +51,7 @@ func TestRespawningLeavings(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.want(b.run(), schema.ExitCompleted, "", "DONE")
-	if left, err := reqdir.Strays(b.request.ID); err != nil || len(left) > 0 {
+	if left, err := reqdir.Strays(b.dir); err != nil || len(left) > 0 {
 		t.Errorf("strays %v, %v", left, err)
 	}
 }
@@ -159,10 +159,10 @@ func TestSupervisorKilled(t *testing.T) {
 				b.want(b.run(), schema.ExitCompleted, "", "DONE")
 				return
 			}
-			if err := reqdir.EndStrays(t.Context(), b.request.ID); err != nil {
+			if err := reqdir.EndStrays(t.Context(), b.dir); err != nil {
 				t.Fatal(err)
 			}
-			if left, err := reqdir.Strays(b.request.ID); err != nil || len(left) > 0 {
+			if left, err := reqdir.Strays(b.dir); err != nil || len(left) > 0 {
 				t.Errorf("strays %v, %v", left, err)
 			}
 			c, err := reqdir.Salvage(b.dir)
@@ -196,7 +196,7 @@ func TestEndingALostAgent(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := reqdir.EndStrays(t.Context(), b.request.ID); err != nil {
+		if err := reqdir.EndStrays(t.Context(), b.dir); err != nil {
 			t.Fatal(err)
 		}
 		if !b.exists(schema.TerminalFile) {
@@ -210,12 +210,19 @@ func TestEndingALostAgent(t *testing.T) {
 	}
 }
 
-// The agent of a lost supervisor is found by its mark, with what it started.
+// The agent of a lost supervisor is found by its mark, with what it started; what has neither mark nor parent, by its
+// cgroup, where there can be one.
 func TestStraysOfALostSupervisor(t *testing.T) {
-	b := newBench(t, `setsid sleep 60 & env -i setsid sleep 60 & sleep 0.2; kill -9 $PPID; trap "" TERM; while :; do sleep 1; done`)
+	b := newBench(t, `setsid sleep 60 & env -i setsid sleep 60 & (env -i PATH="$PATH" setsid sleep 60 &)
+		sleep 0.2; kill -9 $PPID; trap "" TERM; while :; do sleep 1; done`)
+	want := 3
+	if c, err := reqdir.NewCgroup("req-probe"); err == nil {
+		c.Remove()
+		want = 4
+	}
 	b.killed()
-	left, err := reqdir.Strays(b.request.ID)
-	if err != nil || len(left) < 2 {
+	left, err := reqdir.Strays(b.dir)
+	if err != nil || len(left) < want {
 		t.Fatalf("strays %v, %v", left, err)
 	}
 	if alive, err := reqdir.Alive(b.dir); alive || err != nil {
@@ -223,10 +230,10 @@ func TestStraysOfALostSupervisor(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := reqdir.EndStrays(ctx, b.request.ID); err != nil {
+	if err := reqdir.EndStrays(ctx, b.dir); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := reqdir.Strays(b.request.ID); err != nil || len(left) != 0 {
+	if left, err := reqdir.Strays(b.dir); err != nil || len(left) != 0 {
 		t.Errorf("strays %v, %v", left, err)
 	}
 }

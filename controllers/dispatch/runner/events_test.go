@@ -111,7 +111,7 @@ func TestSessionIsKnownBeforeTheEnd(t *testing.T) {
 	if err := json.Unmarshal([]byte(b.read(schema.SessionFile)), &s); err != nil || s.ID != "s-1" || s.Waiting != "patience" || s.Request != b.request.ID {
 		t.Errorf("session is %+v (%v)", s, err)
 	}
-	if err := reqdir.EndStrays(t.Context(), b.request.ID); err != nil {
+	if err := reqdir.EndStrays(t.Context(), b.dir); err != nil {
 		t.Fatal(err)
 	}
 	c, err := reqdir.Salvage(b.dir)

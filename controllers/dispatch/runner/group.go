@@ -26,7 +26,8 @@ import (
 type group struct {
 	grace   time.Duration
 	sigchld chan os.Signal
-	pid     int // of the program that runs
+	cgroup  *reqdir.Cgroup // that programs start in; nil: there is none
+	pid     int            // of the program that runs
 	status  *unix.WaitStatus
 }
 
@@ -51,16 +52,22 @@ type ended struct {
 	start   time.Time
 }
 
-func newGroup(grace time.Duration) (*group, error) {
+func newGroup(dir string, grace time.Duration) (*group, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)
 	}
 	g := &group{grace: grace, sigchld: make(chan os.Signal, 1)}
 	signal.Notify(g.sigchld, syscall.SIGCHLD)
+	g.cgroup, _ = reqdir.NewCgroup(dir) // where there can be none, marks have to do
 	return g, nil
 }
 
-func (g *group) close() { signal.Stop(g.sigchld) }
+func (g *group) close() {
+	signal.Stop(g.sigchld)
+	if g.cgroup != nil {
+		g.cgroup.Remove()
+	}
+}
 
 // run starts a program, waits for it within its limits and ctx, and ends whatever it leaves. An error
 // means that it was never started.
@@ -112,9 +119,7 @@ func (g *group) spawn(p *program) (*streams, error) {
 		defer stderr.Close()
 	}
 	g.status = nil
-	g.pid, err = syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{Dir: p.dir, Env: at(p.dir, p.env),
-		Files: []uintptr{stdin.Fd(), stdout.Fd(), stderr.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true}}) // "kill 0" in it must not reach us
+	g.pid, err = g.fork(p, stdin.Fd(), stdout.Fd(), stderr.Fd())
 	if err != nil {
 		stdin.Close()
 		stdout.Close()
@@ -124,6 +129,21 @@ func (g *group) spawn(p *program) (*streams, error) {
 	}
 	stdin.Close() // who writes into the other end hears that the program is gone
 	return s, nil
+}
+
+// fork starts the program in the request's cgroup, or without where that fails: a container's filter may not know how
+// to start a process in one.
+func (g *group) fork(p *program, files ...uintptr) (pid int, err error) {
+	sys := &syscall.SysProcAttr{Setsid: true} // "kill 0" in it must not reach us
+	attr := &syscall.ProcAttr{Dir: p.dir, Env: at(p.dir, p.env), Files: files, Sys: sys}
+	if g.cgroup != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, g.cgroup.FD()
+		if pid, err := syscall.ForkExec(p.path, p.argv, attr); err == nil {
+			return pid, nil
+		}
+		sys.UseCgroupFD = false
+	}
+	return syscall.ForkExec(p.path, p.argv, attr)
 }
 
 // at is the environment of a program in dir: some believe PWD.

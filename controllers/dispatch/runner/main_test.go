@@ -150,7 +150,7 @@ func (b *bench) command() *exec.Cmd {
 	b.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		if err := reqdir.EndStrays(ctx, b.request.ID); err != nil {
+		if err := reqdir.EndStrays(ctx, b.dir); err != nil {
 			b.t.Errorf("strays after the test: %v", err)
 		}
 	})
@@ -217,7 +217,7 @@ func (b *bench) wantGone(count int) {
 			b.t.Errorf("process %d lives: %v", pid, err)
 		}
 	}
-	if left, err := reqdir.Strays(b.request.ID); err != nil || len(left) > 0 {
+	if left, err := reqdir.Strays(b.dir); err != nil || len(left) > 0 {
 		b.t.Errorf("strays %v, %v", left, err)
 	}
 }

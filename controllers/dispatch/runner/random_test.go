@@ -51,7 +51,7 @@ func TestSupervisorKilledAtRandomMoments(t *testing.T) {
 			starts, _ = os.ReadFile(b.dir + "/starts")
 		default:
 			lost++
-			if err := reqdir.EndStrays(t.Context(), b.request.ID); err != nil {
+			if err := reqdir.EndStrays(t.Context(), b.dir); err != nil {
 				t.Fatal(err)
 			}
 			c, err := reqdir.Salvage(b.dir)
@@ -62,7 +62,7 @@ func TestSupervisorKilledAtRandomMoments(t *testing.T) {
 				t.Errorf("seed %d: salvaged %+v after %q", seed, c, starts)
 			}
 		}
-		if left, err := reqdir.Strays(b.request.ID); string(starts) != "x\n" && len(starts) > 0 || err != nil || len(left) > 0 {
+		if left, err := reqdir.Strays(b.dir); string(starts) != "x\n" && len(starts) > 0 || err != nil || len(left) > 0 {
 			t.Errorf("seed %d: starts %q, strays %v, %v", seed, starts, left, err)
 		}
 	}

@@ -30,7 +30,7 @@ type supervisor struct {
 
 func newSupervisor(dir string, request *schema.Request, grace time.Duration, at func(string)) (*supervisor, error) {
 	home := filepath.Dir(filepath.Dir(filepath.Dir(dir)))
-	g, err := newGroup(grace)
+	g, err := newGroup(dir, grace)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (s *supervisor) after(ctx context.Context, c *schema.Completion) {
 // sweep ends what carries the request's mark without descending from this process: what a service
 // started on the agent's behalf.
 func (s *supervisor) sweep() error {
-	return reqdir.EndStrays(context.Background(), s.request.ID)
+	return reqdir.EndStrays(context.Background(), s.dir)
 }
 
 // agent runs the agent and detects what it claims.
