@@ -57,7 +57,9 @@ var adapters = []Adapter{
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
 		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json", SignIn: "pi, and in it /login",
 		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true,
-		Settings: []string{"command", "key_env", "provider", "event_log_policy"}},
+		Settings: []string{"command", "key_env", "provider", "event_log_policy"},
+		Permits: []Permit{{"basic", "reads and edits files, and has no shell", true, ""}, {"elevated", "all its tools; it has no sandbox", false, ""},
+			{"maximum", "all its tools; it has no sandbox", false, ""}}},
 }
 
 // Advisory reports whether it narrows what an agent is told, and nothing holds the agent to it.

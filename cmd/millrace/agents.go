@@ -89,7 +89,8 @@ func (d *doctor) login(r *schema.Runner, a *schema.Adapter, p runner.Probe) {
 		d.add(name, "ok", "the one stored in "+p.Folder+", which one stage at a time uses", "")
 	default:
 		keys := slices.DeleteFunc(append([]string{r.KeyEnv}, a.Keys...), func(name string) bool { return name == "" })
-		d.add(name, "warning", fmt.Sprintf("no key in %s, and none stored in %s", strings.Join(keys, ", "), p.Folder),
+		shown := strings.Join(keys[:min(len(keys), 4)], ", ") + pick2(len(keys) > 4, ", …", "")
+		d.add(name, "warning", fmt.Sprintf("no key in %s, and none stored in %s", shown, p.Folder),
 			fmt.Sprintf("log in (%s), or set the variable for the daemon; a provider of your own may need neither", a.SignIn))
 	}
 }

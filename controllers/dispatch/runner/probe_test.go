@@ -119,9 +119,6 @@ func TestProbeFindsTheProgramAndTheLogin(t *testing.T) {
 	if got := probed(t, t.Context(), says, login(`{"claudeAiOauth": {}}`)); got.Login != LoginStored || got.Folder == "" {
 		t.Errorf("a stored login: %+v", got)
 	}
-	if got := probed(t, t.Context(), says, login("{}\n")); got.Login != LoginNone {
-		t.Errorf("a file without a login: %+v", got)
-	}
 	own := schema.Runner{Name: "mine", Adapter: "command", Run: []string{"sh", "-c", "touch asked"}}
 	dir := t.TempDir()
 	if got := Ask(t.Context(), &own, dir); got.Path == "" || got.Login != "" || got.Version != "" {

@@ -35,16 +35,13 @@ func (j *job) sit(a *schema.Adapter, env []string) seat {
 	return own
 }
 
-// noLogin is as large as a login file without a login: Pi leaves an empty object behind.
-const noLogin = int64(len("{}\n"))
-
 // seatOf is the seat before any request: dir is the user's folder.
 func seatOf(a *schema.Adapter, r *schema.Runner, env []string) seat {
 	s := seat{dir: lookup(env, a.Folder)}
 	if s.dir == "" {
 		s.dir = filepath.Join(lookup(env, "HOME"), a.Home)
 	}
-	if info, err := os.Stat(filepath.Join(s.dir, a.Login)); a.Login != "" && err == nil && info.Mode().IsRegular() && info.Size() > noLogin {
+	if info, err := os.Stat(filepath.Join(s.dir, a.Login)); a.Login != "" && err == nil && info.Mode().IsRegular() {
 		s.stored = true
 	}
 	for _, name := range append([]string{r.KeyEnv}, a.Keys...) {
