@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func Open(t testing.TB, home, bin string, env []string) *Shell {
 	}
 	cmd := exec.Command("bash", "--norc")
 	cmd.Dir = home
-	cmd.Env = append(env[:len(env):len(env)], "PATH="+bin+":"+search, "HOME="+home,
+	cmd.Env = append(slices.Clip(env), "PATH="+bin+":"+search, "HOME="+home,
 		"GIT_AUTHOR_NAME=you", "GIT_AUTHOR_EMAIL=you@example.invalid", "GIT_COMMITTER_NAME=you", "GIT_COMMITTER_EMAIL=you@example.invalid")
 	in, err := cmd.StdinPipe()
 	if err != nil {
