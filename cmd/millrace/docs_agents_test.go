@@ -50,7 +50,7 @@ func agentTable(t *testing.T, what string) string {
 	var b strings.Builder
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(table.heads)
-	line(slices.Repeat([]string{"---"}, len(table.heads)))
+	b.WriteString(strings.Repeat("|---", len(table.heads)) + "|\n")
 	for _, name := range schema.AdapterNames() {
 		a := schema.AdapterOf(name)
 		if a.Program != "" {

@@ -20,16 +20,17 @@ const endOf = "@@end of command "
 
 // A Shell is one bash that commands are typed into, as a reader would.
 type Shell struct {
-	t    testing.TB
-	in   io.Writer
-	out  *bufio.Reader
-	home string // where the reader began
-	bin  string // where the reader's millrace is
-	n    int
+	t   testing.TB
+	in  io.Writer
+	out *bufio.Reader
+	n   int
+
+	// Elsewhere are folders of this machine and what stands for them on the page, in turn.
+	Elsewhere []string
 }
 
-// Open starts a shell for a reader who is at home, with the programs in bin before those of PATH in env.
-func Open(t testing.TB, home, bin string, env []string) *Shell {
+// Open starts a shell in the folder where a reader begins, with the programs in bin before those of PATH in env.
+func Open(t testing.TB, dir, bin string, env []string) *Shell {
 	t.Helper()
 	search := os.Getenv("PATH")
 	for _, entry := range env {
@@ -38,8 +39,8 @@ func Open(t testing.TB, home, bin string, env []string) *Shell {
 		}
 	}
 	cmd := exec.Command("bash", "--norc")
-	cmd.Dir = home
-	cmd.Env = append(slices.Clip(env), "PATH="+bin+":"+search, "HOME="+home,
+	cmd.Dir = dir
+	cmd.Env = append(slices.Clip(env), "PATH="+bin+":"+search,
 		"GIT_AUTHOR_NAME=you", "GIT_AUTHOR_EMAIL=you@example.invalid", "GIT_COMMITTER_NAME=you", "GIT_COMMITTER_EMAIL=you@example.invalid")
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -54,7 +55,7 @@ func Open(t testing.TB, home, bin string, env []string) *Shell {
 		_ = in.Close()
 		_ = cmd.Process.Kill()
 	})
-	return &Shell{t: t, in: in, out: bufio.NewReader(out), home: home, bin: bin}
+	return &Shell{t: t, in: in, out: bufio.NewReader(out), Elsewhere: []string{bin, "/home/you/millrace/bin", dir, "/home/you"}}
 }
 
 // Run types a command and returns what it printed.
@@ -103,7 +104,7 @@ var jobControl = regexp.MustCompile(`(?m)^bash: line \d+: +\d+ .*\n`)
 
 // elsewhere puts the folders of a reader's machine in the place of this one's.
 func (s *Shell) elsewhere(text string) string {
-	return strings.NewReplacer(s.home, "/home/you", s.bin, "/home/you/millrace/bin").Replace(text)
+	return strings.NewReplacer(s.Elsewhere...).Replace(text)
 }
 
 // Write saves a file that the page shows, where the shell is.

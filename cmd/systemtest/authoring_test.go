@@ -30,7 +30,7 @@ func TestAuthoringPage(t *testing.T) {
 	check(t, os.Symlink(repository, filepath.Join(home, "millrace")))
 	p := &project{t: t, dir: filepath.Join(home, "desk")}
 	t.Cleanup(p.endStrays)
-	sh := pagetest.Open(t, home, filepath.Dir(millrace), cleanEnv())
+	sh := pagetest.Open(t, home, filepath.Dir(millrace), append(cleanEnv(), "HOME="+home))
 	shown := map[string]bool{}
 	var out strings.Builder
 	for _, b := range pagetest.Blocks(string(source)) {

@@ -26,7 +26,7 @@ func TestReadmeTour(t *testing.T) {
 	}
 	p := &project{t: t, dir: t.TempDir()}
 	t.Cleanup(p.endStrays)
-	sh := pagetest.Open(t, p.dir, filepath.Dir(millrace), cleanEnv())
+	sh := pagetest.Open(t, p.dir, filepath.Dir(millrace), append(cleanEnv(), "HOME="+p.dir))
 	var out strings.Builder
 	for _, b := range pagetest.Blocks(string(source)) {
 		switch {

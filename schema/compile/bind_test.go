@@ -205,9 +205,9 @@ millrace.cue:5:56: warning: model_assignment: model alias "claude" says nothing 
 	}
 }
 
-// TestAskedInVain: what an adapter does not keep, and what is wrong with a runner or an alias that nothing takes yet,
+// TestFaultASettingThatNoAgentReads: what an adapter does not keep, and what is wrong with a runner or an alias that nothing takes yet,
 // stops nobody.
-func TestAskedInVain(t *testing.T) {
+func TestFaultASettingThatNoAgentReads(t *testing.T) {
 	r := mustCompile(t, compile.Source{Files: with(map[string]string{"millrace.cue": `
 runtime: default_mode: "mine"
 runners: {later: {adapter: "claude", run: ["claude"]}, soon: {adapter: "command"}}
