@@ -12,69 +12,42 @@ type Adapter struct {
 	Folder   string   // environment variable that names the folder where it keeps its login and what it remembers
 	Home     string   // that folder when the variable is not set, below the user's home
 	Login    string   // file in it that a stored login leaves; "": none
-	SignIn   string   // how a person logs in
 	Thinking []string // levels it has, weakest first
 	Turns    bool     // max_turns is kept
 	Cost     bool     // it reports what it cost
+	SignIn   string   // how a person logs in
 	Settings []string // fields of a runner that it reads and not every adapter does
 	Permits  []Permit // what each permission becomes, the narrowest first
-}
-
-// A Permit is what a permission becomes in an agent's hands.
-type Permit struct {
-	Permission string // basic, elevated, maximum
-	Means      string // for people
-	Kept       bool   // the agent itself holds its tools to it; else it is advice
-	AsRoot     string // what root gets in its place; "": the same
-}
-
-// Permit is what a permission becomes. An adapter that says nothing of it only passes it on.
-func (a *Adapter) Permit(permission string) Permit {
-	for _, p := range a.Permits {
-		if p.Permission == permission {
-			return p
-		}
-	}
-	return Permit{Permission: permission, Means: "stands in the request, for the agent to read"}
 }
 
 // adapters are the known ones. The versions are those that the tests against the real programs pin.
 var adapters = []Adapter{
 	{Name: "claude_code", Program: "claude", Package: "@anthropic-ai/claude-code", Oldest: "2.1.197", Newest: "2.1.330",
 		Keys:   []string{"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
-		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json", SignIn: "claude auth login",
+		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json",
 		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true,
-		Settings: []string{"command", "key_env", "event_log_policy"},
-		Permits: []Permit{{"basic", "reads and edits files of the project", true, ""}, {"elevated", "that, and its shell, which nothing holds", false, ""},
-			{"maximum", "asks for nothing", false, "all tools that it can be allowed by name: it refuses the rest to root"}}},
+		SignIn: "claude auth login", Settings: []string{"command", "key_env", "event_log_policy"},
+		Permits: []Permit{
+			{"basic", "reads files, and edits those of the project; no shell, no web", true, ""},
+			{"elevated", "all its tools; nothing holds its shell", false, ""},
+			{"maximum", "all its tools, without its own rules", false, "elevated, the most that it allows to root"}}},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
-		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json", SignIn: "codex login",
+		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
 		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"},
-		Settings: []string{"command", "key_env", "profile", "config", "event_log_policy"},
-		Permits: []Permit{{"basic", "its sandbox: writes the project only, no network", true, ""}, {"elevated", "no sandbox, asks for nothing", false, ""},
-			{"maximum", "no sandbox, no approvals", false, ""}}},
+		SignIn:   "codex login", Settings: []string{"command", "key_env", "profile", "config", "event_log_policy"},
+		Permits: []Permit{
+			{"basic", "its sandbox: writes the project and the folders for temporary files, no network", true, ""},
+			{"elevated", "no sandbox; asks for nothing", false, ""},
+			{"maximum", "no sandbox, no rules", false, ""}}},
 	{Name: "command", Settings: []string{"run", "prompt"}},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
-		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json", SignIn: "pi, and in it /login",
+		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",
 		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true,
-		Settings: []string{"command", "key_env", "provider", "event_log_policy"},
-		Permits: []Permit{{"basic", "reads and edits files, and has no shell", true, ""}, {"elevated", "all its tools; it has no sandbox", false, ""},
+		SignIn: "pi, and in it /login", Settings: []string{"command", "key_env", "provider", "event_log_policy"},
+		Permits: []Permit{
+			{"basic", "reads and edits files, anywhere; no shell", true, ""},
+			{"elevated", "all its tools; it has no sandbox", false, ""},
 			{"maximum", "all its tools; it has no sandbox", false, ""}}},
-}
-
-// Advisory reports whether it narrows what an agent is told, and nothing holds the agent to it.
-func (p Permit) Advisory() bool { return !p.Kept && p.Permission != "maximum" }
-
-// String says it, and who keeps the agent to it.
-func (p Permit) String() string {
-	words := p.Permission + ": " + p.Means
-	switch {
-	case p.Kept:
-		return words + "; kept by the agent"
-	case p.Advisory():
-		return words + "; advisory"
-	}
-	return words
 }
 
 // AdapterOf is the adapter of a name; nil when there is none.
