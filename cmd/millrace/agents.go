@@ -101,8 +101,8 @@ func (d *doctor) permission(r *schema.Runner, a *schema.Adapter, permission stri
 	switch {
 	case permit.AsRoot != "" && os.Geteuid() == 0:
 		d.add("permission "+r.Name, "warning", permission+", as root: "+permit.AsRoot, "run the daemon as another user")
-	case permit.Advisory():
-		d.add("permission "+r.Name, "warning", permit.String(), "nothing holds the agent to it: give it a user of its own or a container, or choose an agent that keeps it")
+	case permit.Advisory() && !slices.ContainsFunc(a.Permits, func(p schema.Permit) bool { return p.Kept }):
+		d.add("permission "+r.Name, "warning", permit.String(), "nothing holds the agent to any: give it a user of its own or a container, or choose an agent that keeps this one")
 	case a.Program != "":
 		d.add("permission "+r.Name, "ok", permit.String(), "")
 	}
