@@ -12,6 +12,7 @@ type Adapter struct {
 	Folder   string   // environment variable that names the folder where it keeps its login and what it remembers
 	Home     string   // that folder when the variable is not set, below the user's home
 	Login    string   // file in it that a stored login leaves; "": none
+	OverKeys bool     // a stored login counts more than a key in one of its variables
 	Thinking []string // levels it has, weakest first
 	Turns    bool     // max_turns is kept
 	Cost     bool     // it reports what it cost
@@ -41,7 +42,7 @@ var adapters = []Adapter{
 			{"maximum", "no sandbox, no rules", false, ""}}},
 	{Name: "command", Settings: []string{"run", "prompt"}},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
-		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY"}, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",
+		Keys: piKeys, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json", OverKeys: true,
 		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true,
 		SignIn: "pi, and in it /login", Settings: []string{"command", "key_env", "provider", "event_log_policy"},
 		Permits: []Permit{
@@ -49,6 +50,15 @@ var adapters = []Adapter{
 			{"elevated", "all its tools; it has no sandbox", false, ""},
 			{"maximum", "all its tools; it has no sandbox", false, ""}}},
 }
+
+// piKeys are the variables that pi takes for keys of its many providers, but for GH_TOKEN and GITHUB_TOKEN, which mostly
+// are there for git.
+var piKeys = []string{"ANTHROPIC_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "DEEPSEEK_API_KEY",
+	"GEMINI_API_KEY", "GOOGLE_CLOUD_API_KEY", "GROQ_API_KEY", "CEREBRAS_API_KEY", "XAI_API_KEY", "FIREWORKS_API_KEY", "OPENROUTER_API_KEY",
+	"AI_GATEWAY_API_KEY", "ZAI_API_KEY", "MISTRAL_API_KEY", "MINIMAX_API_KEY", "MINIMAX_CN_API_KEY", "MOONSHOT_API_KEY", "OPENCODE_API_KEY",
+	"KIMI_API_KEY", "CLOUDFLARE_API_KEY", "XIAOMI_API_KEY", "XIAOMI_TOKEN_PLAN_CN_API_KEY", "XIAOMI_TOKEN_PLAN_AMS_API_KEY",
+	"XIAOMI_TOKEN_PLAN_SGP_API_KEY", "COPILOT_GITHUB_TOKEN", "HF_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+	"AWS_PROFILE"}
 
 // AdapterOf is the adapter of a name; nil when there is none.
 func AdapterOf(name string) *Adapter {

@@ -21,6 +21,7 @@ type adapter func(*job) (*agent, error)
 
 var adapters = map[string]adapter{
 	"command": commandAdapter,
+	"pi_rpc":  piAdapter,
 }
 
 // A job is one request as adapters see it.
@@ -107,6 +108,18 @@ func environment(r *schema.Runner, marks map[string]string) []string {
 		env = append(env, name+"="+vars[name])
 	}
 	return env
+}
+
+// settled keeps the last entry of every name: programs differ in which one they believe.
+func settled(env []string) []string {
+	var kept []string
+	for i, entry := range env {
+		name, _, _ := strings.Cut(entry, "=")
+		if !slices.ContainsFunc(env[i+1:], func(later string) bool { return strings.HasPrefix(later, name+"=") }) {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
 }
 
 // unmarked drops the marks of another request.

@@ -41,16 +41,33 @@ func seatOf(a *schema.Adapter, r *schema.Runner, env []string) seat {
 	if s.dir == "" {
 		s.dir = filepath.Join(lookup(env, "HOME"), a.Home)
 	}
-	if info, err := os.Stat(filepath.Join(s.dir, a.Login)); a.Login != "" && err == nil && info.Mode().IsRegular() {
-		s.stored = true
+	if a.Login != "" {
+		s.stored = loggedIn(filepath.Join(s.dir, a.Login))
 	}
-	for _, name := range append([]string{r.KeyEnv}, a.Keys...) {
+	keys := append([]string{r.KeyEnv}, a.Keys...)
+	if s.stored && a.OverKeys {
+		keys = keys[:1]
+	}
+	for _, name := range keys {
 		if name != "" && lookup(env, name) != "" {
 			s.key, s.stored = name, false
 			break
 		}
 	}
 	return s
+}
+
+// loggedIn reports whether a file holds a login. Some agents leave one that holds nothing.
+func loggedIn(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	if info.Size() > 8 {
+		return true
+	}
+	text, err := os.ReadFile(path)
+	return err != nil || strings.TrimSpace(string(text)) != "{}"
 }
 
 // make makes a run's own folder, with links to the user's settings of these names: what they hold may be secret, and

@@ -217,6 +217,7 @@ func (s *supervisor) claim(c *schema.Completion, v verdict) {
 
 // launch runs a prepared agent under the request's limits. An error means that it was not started.
 func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion) (ended, error) {
+	a.env = settled(a.env)
 	path, err := find(a.argv[0], s.project, a.env)
 	if err != nil {
 		return ended{}, refuse(schema.FailRunnerNotFound, "runner %q: %v; install it, or set runners.%s in millrace.cue",
