@@ -29,7 +29,7 @@ func permissions(p *schema.Plan, runner string) []string {
 }
 
 // runner looks whether the agent of a runner is there, and how it would work.
-func (d *doctor) runner(r *schema.Runner, permissions []string) {
+func (d *doctor) runner(r *schema.Runner, taken []string) {
 	project, err := d.f.project()
 	if err != nil {
 		d.add("runner "+r.Name, "error", err.Error(), "run it in a project with a workspace")
@@ -43,7 +43,7 @@ func (d *doctor) runner(r *schema.Runner, permissions []string) {
 	if a.Program != "" && p.Path != "" {
 		d.login(r, a, p)
 	}
-	for _, permission := range permissions {
+	for _, permission := range taken {
 		d.permission(r, a, permission)
 	}
 }
@@ -95,7 +95,7 @@ func (d *doctor) login(r *schema.Runner, a *schema.Adapter, p runner.Probe) {
 	}
 }
 
-// permission says what a permission becomes where that is not what it says.
+// permission says what a permission becomes, and who keeps it.
 func (d *doctor) permission(r *schema.Runner, a *schema.Adapter, permission string) {
 	permit := a.Permit(permission)
 	switch {
@@ -117,16 +117,17 @@ type agentShape struct {
 }
 
 // agents looks in PATH for the agents that there are adapters for; none is run. wanted is the adapter that the
-// configured mode takes by name; nil when it leaves the choice to the configuration.
-func (o *initOptions) agents() (found []agentShape, mode *compile.Mode, wanted *schema.Adapter, err error) {
+// configured mode takes by name; nil when it leaves the choice to the configuration. Where configuration or modes are
+// not in order nothing is told: doctor and the daemon say what is wrong with them.
+func (o *initOptions) agents() (found []agentShape, mode *compile.Mode, wanted *schema.Adapter) {
 	c := &compileOptions{f: o.f}
 	_, config, _, err := c.config()
 	if err != nil || config == nil {
-		return nil, nil, nil, err // what is wrong in a configuration, doctor and the daemon say
+		return nil, nil, nil
 	}
 	modes, err := c.modes()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil
 	}
 	takes := func(m *compile.Mode) *schema.Adapter {
 		r, ok := config.Runners.Named[m.Runner]
@@ -155,7 +156,7 @@ func (o *initOptions) agents() (found []agentShape, mode *compile.Mode, wanted *
 		}
 		found = append(found, shown)
 	}
-	return found, mode, wanted, nil
+	return found, mode, wanted
 }
 
 // alike reports whether two modes differ in nothing but who runs them.

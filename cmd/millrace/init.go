@@ -112,10 +112,7 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 	for _, k := range rep.Held {
 		shown.Held = append(shown.Held, k.String())
 	}
-	found, mode, wanted, err := o.agents()
-	if err != nil {
-		return err
-	}
+	found, mode, wanted := o.agents()
 	shown.Agents = append([]agentShape{}, found...)
 	return o.f.io.Print(o.out.Value, reportOf(shown, func() {
 		o.f.say("%s %s", pick2(rep.New, "made", "completed"), rep.Dir)

@@ -154,6 +154,7 @@ func (b binder) node(name string, n *schema.Node) {
 		thinking.mode, said(n.Thinking, inGraph).in(b.assets.at.value("graphs", b.graph.ID, "nodes", name, "thinking_level")), thinking.fallback)
 	set("thinking_level", &n.Thinking, level)
 	b.thinks(stage, runner.Adapter, level)
+	b.provided(n, runner.Provider)
 	set("permission", &n.Permission, first(said(config.Permission, inConfig("permission")), said(mode.Permission, inMode),
 		said(n.Permission, inGraph), said(runner.ByStage[stage], inRunner+", permission_by_stage"),
 		said(runner.ByModel[n.Model], inRunner+", permission_by_model"), said(runner.Permission, inRunner), said(defaultPermission, "default")))
@@ -208,14 +209,18 @@ func (b binder) duration(n *schema.Node, field string, config schema.Duration, i
 	return cmp.Or(config, graph, standard)
 }
 
-// runner finds a runner by name, the workspace's before the mode's, and puts it into the plan.
-func (b binder) runner(name, from string, named place) *schema.RunnerConfig {
-	runner, found := b.config.value.Runners.Named[name]
-	at := fieldsOf(b.config.at, "runners", name)
-	if !found {
-		runner, found = b.mode.Runners[name]
-		at = fieldsOf(b.assets.at, "modes", b.mode.ID, "runners", name)
+// declared finds a runner by name, the workspace's before the mode's, and where its fields were written.
+func (b binder) declared(name string) (runner schema.RunnerConfig, at func(field ...string) place, found bool) {
+	if runner, found = b.config.value.Runners.Named[name]; found {
+		return runner, fieldsOf(b.config.at, "runners", name), true
 	}
+	runner, found = b.mode.Runners[name]
+	return runner, fieldsOf(b.assets.at, "modes", b.mode.ID, "runners", name), found
+}
+
+// runner finds a runner by name and puts it into the plan.
+func (b binder) runner(name, from string, named place) *schema.RunnerConfig {
+	runner, at, found := b.declared(name)
 	if !found {
 		names := append(slices.Collect(maps.Keys(b.config.value.Runners.Named)), slices.Collect(maps.Keys(b.mode.Runners))...)
 		slices.Sort(names)

@@ -110,6 +110,16 @@ func (b binder) thinks(stage, name string, level candidate) {
 		fmt.Sprintf("it has %s; one that only a newer agent knows goes into the runner's args", strings.Join(adapter.Thinking, ", ")))
 }
 
+// provided refuses a provider without a model of it: it is a model's provider that an agent can be told.
+func (b binder) provided(n *schema.Node, provider string) {
+	if provider == "" || n.Model != "" {
+		return
+	}
+	_, at, _ := b.declared(n.Runner)
+	b.report.errorAt(at("provider"), "", "runners."+n.Runner+".provider", fmt.Sprintf("stage %s has no model, and a provider alone says nothing", n.Stage),
+		fmt.Sprintf("add runners.%s.model, or a model for the stage", n.Runner))
+}
+
 // turns warns of a limit that the agent does not keep.
 func (b binder) turns(stage, name string, at place) {
 	if adapter := schema.AdapterOf(name); adapter != nil && adapter.Program != "" && !adapter.Turns {

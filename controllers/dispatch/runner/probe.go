@@ -67,7 +67,7 @@ func Ask(ctx context.Context, r *schema.Runner, project string) Probe {
 		p.Program = r.Run[0]
 	}
 	env := environment(r, nil)
-	if strings.Contains(p.Program, "{{") {
+	if a.Program == "" && strings.Contains(p.Program, "{{") {
 		return p // known when there is a request
 	}
 	path, err := find(p.Program, project, env)
