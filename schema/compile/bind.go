@@ -154,7 +154,7 @@ func (b binder) node(name string, n *schema.Node) {
 		thinking.mode, said(n.Thinking, inGraph).in(b.assets.at.value("graphs", b.graph.ID, "nodes", name, "thinking_level")), thinking.fallback)
 	set("thinking_level", &n.Thinking, level)
 	b.thinks(stage, runner.Adapter, level)
-	b.provided(n, runner.Provider)
+	b.provided(n, &runner.Runner)
 	set("permission", &n.Permission, first(said(config.Permission, inConfig("permission")), said(mode.Permission, inMode),
 		said(n.Permission, inGraph), said(runner.ByStage[stage], inRunner+", permission_by_stage"),
 		said(runner.ByModel[n.Model], inRunner+", permission_by_model"), said(runner.Permission, inRunner), said(defaultPermission, "default")))

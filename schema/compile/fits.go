@@ -111,8 +111,9 @@ func (b binder) thinks(stage, name string, level candidate) {
 }
 
 // provided refuses a provider without a model of it: it is a model's provider that an agent can be told.
-func (b binder) provided(n *schema.Node, provider string) {
-	if provider == "" || n.Model != "" {
+func (b binder) provided(n *schema.Node, r *schema.Runner) {
+	adapter := schema.AdapterOf(r.Adapter)
+	if r.Provider == "" || n.Model != "" || adapter == nil || !slices.Contains(adapter.Settings, "provider") {
 		return
 	}
 	_, at, _ := b.declared(n.Runner)
