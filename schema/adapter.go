@@ -16,9 +16,7 @@ type Adapter struct {
 	Thinking []string // levels it has, weakest first
 	Turns    bool     // max_turns is kept
 	Cost     bool     // it reports what it cost
-	SignIn   string   // how a person logs in
-	Settings []string // fields of a runner that it reads and not every adapter does
-	Permits  []Permit // what each permission becomes, the narrowest first
+	Sandbox  bool     // the agent itself holds its tools to basic and elevated permission
 }
 
 // adapters are the known ones. The versions are those that the tests against the real programs pin.
@@ -26,29 +24,14 @@ var adapters = []Adapter{
 	{Name: "claude_code", Program: "claude", Package: "@anthropic-ai/claude-code", Oldest: "2.1.197", Newest: "2.1.330",
 		Keys:   []string{"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
 		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json",
-		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true,
-		SignIn: "claude auth login", Settings: []string{"command", "key_env", "event_log_policy"},
-		Permits: []Permit{
-			{"basic", "reads files, and edits those of the project; no shell, no web", true, ""},
-			{"elevated", "all its tools; nothing holds its shell", false, ""},
-			{"maximum", "all its tools, without its own rules", false, "elevated, the most that it allows to root"}}},
+		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
 		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
-		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"},
-		SignIn:   "codex login", Settings: []string{"command", "key_env", "profile", "config", "event_log_policy"},
-		Permits: []Permit{
-			{"basic", "its sandbox: writes the project and the folders for temporary files, no network", true, ""},
-			{"elevated", "no sandbox; asks for nothing", false, ""},
-			{"maximum", "no sandbox, no rules", false, ""}}},
-	{Name: "command", Settings: []string{"run", "prompt"}},
+		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"}, Sandbox: true},
+	{Name: "command"},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
 		Keys: piKeys, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json", OverKeys: true,
-		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true,
-		SignIn: "pi, and in it /login", Settings: []string{"command", "key_env", "provider", "event_log_policy"},
-		Permits: []Permit{
-			{"basic", "reads and edits files, anywhere; no shell", true, ""},
-			{"elevated", "all its tools; it has no sandbox", false, ""},
-			{"maximum", "all its tools; it has no sandbox", false, ""}}},
+		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true},
 }
 
 // piKeys are the variables that pi takes for keys of its many providers, but for GH_TOKEN and GITHUB_TOKEN, which mostly

@@ -91,17 +91,17 @@ func (d *doctor) login(r *schema.Runner, a *schema.Adapter, p runner.Probe) {
 		keys := slices.DeleteFunc(append([]string{r.KeyEnv}, a.Keys...), func(name string) bool { return name == "" })
 		shown := strings.Join(keys[:min(len(keys), 4)], ", ") + pick2(len(keys) > 4, ", …", "")
 		d.add(name, "warning", fmt.Sprintf("no key in %s, and none stored in %s", shown, p.Folder),
-			fmt.Sprintf("log in (%s), or set the variable for the daemon; a provider of your own may need neither", a.SignIn))
+			fmt.Sprintf("log in (%s), or set the variable for the daemon; a provider of your own may need neither", a.Terms().SignIn))
 	}
 }
 
 // permission says what a permission becomes, and who keeps it.
 func (d *doctor) permission(r *schema.Runner, a *schema.Adapter, permission string) {
-	permit := a.Permit(permission)
+	permit := a.Terms().Permit(permission)
 	switch {
 	case permit.AsRoot != "" && os.Geteuid() == 0:
 		d.add("permission "+r.Name, "warning", permission+", as root: "+permit.AsRoot, "run the daemon as another user")
-	case permit.Advisory() && !slices.ContainsFunc(a.Permits, func(p schema.Permit) bool { return p.Kept }):
+	case permit.Advisory() && !slices.ContainsFunc(a.Terms().Permits, func(p schema.Permit) bool { return p.Kept }):
 		d.add("permission "+r.Name, "warning", permit.String(), "nothing holds the agent to any: give it a user of its own or a container, or choose an agent that keeps this one")
 	case a.Program != "":
 		d.add("permission "+r.Name, "ok", permit.String(), "")

@@ -204,7 +204,7 @@ func facts(p *schema.Plan) []string {
 
 // permit is what a node's permission becomes in the hands of its agent, and who keeps it.
 func permit(r *schema.Runner, permission string) string {
-	return schema.AdapterOf(r.Adapter).Permit(permission).String() // a plan has only adapters that there are
+	return schema.AdapterOf(r.Adapter).Terms().Permit(permission).String() // a plan has only adapters that there are
 }
 
 func provenance(from map[string]string) string {

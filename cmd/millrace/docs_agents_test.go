@@ -11,7 +11,7 @@ import (
 	"millrace/schema/compile"
 )
 
-// agentTable shows what is known of the agents that have an adapter of their own (schema.Adapter).
+// agentTable shows what is known of the agents that have an adapter of their own (schema.Adapter and its Terms).
 func agentTable(t *testing.T, what string) string {
 	t.Helper()
 	columns := map[string]struct {
@@ -25,7 +25,7 @@ func agentTable(t *testing.T, what string) string {
 			return []string{quoted(a.Name), quoted(a.Program), quoted(a.Package), testedRange(a), quoted(a.Folder) + ", else " + quoted("~/"+a.Home)}
 		}},
 		"abilities": {[]string{"adapter", "thinking levels", "`max_turns`", "cost", "settings of its own"}, func(a *schema.Adapter, _ *compile.Mode) []string {
-			return []string{quoted(a.Name), quoted(a.Thinking...), pick2(a.Turns, "kept", "not kept: a warning"), pick2(a.Cost, "reported", "not reported"), quoted(a.Settings...)}
+			return []string{quoted(a.Name), quoted(a.Thinking...), pick2(a.Turns, "kept", "not kept: a warning"), pick2(a.Cost, "reported", "not reported"), quoted(a.Terms().Settings...)}
 		}},
 		"keys": {[]string{"adapter", "a key is looked for in", "to log in"}, func(a *schema.Adapter, _ *compile.Mode) []string {
 			return []string{quoted(a.Name), quoted(a.Keys...), signIn(a)}
@@ -33,7 +33,7 @@ func agentTable(t *testing.T, what string) string {
 		"permissions": {[]string{"adapter", "`basic`", "`elevated`", "`maximum`"}, func(a *schema.Adapter, _ *compile.Mode) []string {
 			row := []string{quoted(a.Name)}
 			for _, name := range []string{"basic", "elevated", "maximum"} {
-				p := a.Permit(name)
+				p := a.Terms().Permit(name)
 				words := strings.TrimPrefix(p.String(), name+": ")
 				if p.AsRoot != "" {
 					words += ". As root: " + p.AsRoot
@@ -81,7 +81,7 @@ func plainMode(t *testing.T, runner string) *compile.Mode {
 }
 
 func signIn(a *schema.Adapter) string {
-	program, inside, asked := strings.Cut(a.SignIn, ", and in it ")
+	program, inside, asked := strings.Cut(a.Terms().SignIn, ", and in it ")
 	if asked {
 		return quoted(program) + ", and in it " + quoted(inside)
 	}

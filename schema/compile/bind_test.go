@@ -242,11 +242,11 @@ func TestAdaptersAreKnown(t *testing.T) {
 	for _, name := range schema.AdapterNames() {
 		a := schema.AdapterOf(name)
 		for _, permission := range []string{"basic", "elevated", "maximum"} {
-			if p := a.Permit(permission); p.Permission != permission || p.Means == "" {
+			if p := a.Terms().Permit(permission); p.Permission != permission || p.Means == "" {
 				t.Errorf("%s: nothing is said of permission %s", name, permission)
 			}
 		}
-		if a.Program != "" && (a.Package == "" || a.Oldest == "" || a.Newest == "" || len(a.Keys) == 0 || a.Folder == "" || len(a.Thinking) == 0) {
+		if a.Program != "" && (a.Package == "" || a.Oldest == "" || a.Newest == "" || len(a.Keys) == 0 || a.Folder == "" || len(a.Thinking) == 0 || a.Terms().SignIn == "" || len(a.Terms().Settings) == 0) {
 			t.Errorf("%s: facts are missing: %+v", name, a)
 		}
 	}

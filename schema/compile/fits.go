@@ -28,7 +28,7 @@ func fits(r *schema.Runner, at func(field ...string) place) schema.Diagnostics {
 		return rep.all
 	}
 	for _, setting := range settings(r) {
-		if readers := readersOf(setting); len(readers) > 0 && !slices.Contains(adapter.Settings, setting) {
+		if readers := readersOf(setting); len(readers) > 0 && !slices.Contains(adapter.Terms().Settings, setting) {
 			rep.errorAt(at(setting), "", field+"."+setting, fmt.Sprintf("the adapter %s does not read this", r.Adapter),
 				"take it away; it is for "+strings.Join(readers, ", "))
 		}
@@ -66,7 +66,7 @@ func settings(r *schema.Runner) []string {
 // readersOf are the adapters that read a setting; none when all of them do.
 func readersOf(setting string) []string {
 	return slices.DeleteFunc(schema.AdapterNames(), func(name string) bool {
-		return !slices.Contains(schema.AdapterOf(name).Settings, setting)
+		return !slices.Contains(schema.AdapterOf(name).Terms().Settings, setting)
 	})
 }
 
@@ -113,7 +113,7 @@ func (b binder) thinks(stage, name string, level candidate) {
 // provided refuses a provider without a model of it: it is a model's provider that an agent can be told.
 func (b binder) provided(n *schema.Node, r *schema.Runner) {
 	adapter := schema.AdapterOf(r.Adapter)
-	if r.Provider == "" || n.Model != "" || adapter == nil || !slices.Contains(adapter.Settings, "provider") {
+	if r.Provider == "" || n.Model != "" || adapter == nil || !slices.Contains(adapter.Terms().Settings, "provider") {
 		return
 	}
 	_, at, _ := b.declared(n.Runner)
