@@ -24,7 +24,7 @@ AGENTS := $(abspath $(BIN))/agents
 
 test-agents: ## run the real agents, installed into bin/agents, against a model server on loopback
 	@cmd/agenttest/agents/install $(AGENTS)
-	MILLRACE_AGENTS=$(AGENTS) $(GO) test -tags agents -count 1 -timeout 15m ./cmd/agenttest/...
+	MILLRACE_AGENTS=$(AGENTS) $(GO) test -tags agents -count 1 -parallel 4 -timeout 15m ./cmd/agenttest/...
 
 SEED     ?= 1
 FUZZTIME ?= 5m

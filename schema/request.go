@@ -140,6 +140,29 @@ type Tokens struct {
 	Reasoning  *int64 `json:"reasoning,omitempty"`
 }
 
+// Since is what was used since there were before; what is unknown of either stays as it is.
+func (t *Tokens) Since(before *Tokens) *Tokens {
+	if t == nil {
+		return nil
+	}
+	if before == nil {
+		before = &Tokens{}
+	}
+	less := func(now, then *int64) *int64 {
+		if now == nil {
+			return nil
+		}
+		d := *now
+		if then != nil {
+			d -= *then
+		}
+		d = max(0, d)
+		return &d
+	}
+	return &Tokens{Input: less(t.Input, before.Input), CachedRead: less(t.CachedRead, before.CachedRead),
+		CacheWrite: less(t.CacheWrite, before.CacheWrite), Output: less(t.Output, before.Output), Reasoning: less(t.Reasoning, before.Reasoning)}
+}
+
 // Total of the known classes; reasoning is part of output.
 func (t *Tokens) Total() int64 {
 	var sum int64

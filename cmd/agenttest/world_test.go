@@ -120,6 +120,12 @@ func (w *world) read(rel string) string {
 	return string(data)
 }
 
+// configure adds to the workspace's configuration.
+func (w *world) configure(more string) {
+	w.t.Helper()
+	w.write("millrace-agents/millrace.cue", w.read("millrace-agents/millrace.cue")+"\n"+more+"\n")
+}
+
 // drop puts a whole document into intake, as a careful program would.
 func (w *world) drop(rel, content string) {
 	w.t.Helper()
@@ -260,26 +266,46 @@ func (w *world) eventually(what string, is func() bool) {
 	}
 }
 
+// await waits for a channel to be closed.
+func (w *world) await(what string, closed <-chan struct{}) {
+	w.t.Helper()
+	w.eventually(what, func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
 // processes are those of this world, whoever started them and wherever they went: pid → command line.
 func (w *world) processes() map[int]string {
-	mine := map[int]string{}
-	entries, err := os.ReadDir("/proc")
-	check(w.t, err)
+	mine := commandLines()
+	maps.DeleteFunc(mine, func(pid int, _ string) bool {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		return err != nil || !slices.Contains(strings.Split(string(env), "\x00"), "HOME="+w.home)
+	})
+	return mine
+}
+
+// commandLines are those of all processes, zombies left out.
+func commandLines() map[int]string {
+	all := map[int]string{}
+	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err != nil || !slices.Contains(strings.Split(string(env), "\x00"), "HOME="+w.home) {
-			continue
-		}
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && len(line) > 0 { // a zombie has none
-			mine[pid] = strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
+		if pid, notPid := strconv.Atoi(e.Name()); err == nil && notPid == nil && len(line) > 0 {
+			all[pid] = strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
-	return mine
+	return all
+}
+
+// folderOf is the folder that a process is in; "" for one that is gone.
+func folderOf(pid int) string {
+	dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	return dir
 }
 
 // endStrays ends what a failed test left behind, and waits until it is gone: the folders are removed next.

@@ -385,6 +385,32 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
+// What the lost agent said of its session's tokens is paid by its request, less what earlier ones have paid.
+func TestSalvageTokens(t *testing.T) {
+	for name, tt := range map[string]struct {
+		request, session string
+		want             int64 // -1: unknown
+	}{
+		"first":            {``, `{"request":"req-1","session":"s","tokens":{"input":7,"output":3}}`, 10},
+		"goes on":          {`,"session":{"session":"s","tokens":{"input":5,"output":1}}`, `{"request":"req-1","session":"s","tokens":{"input":7,"output":3}}`, 4},
+		"silent":           {``, `{"request":"req-1","session":"s"}`, -1},
+		"before a session": {``, `{"request":"req-1","waiting":"x"}`, -1},
+		"another's":        {``, `{"request":"req-0","session":"s","tokens":{"input":7}}`, -1},
+		"nonsense":         {``, `{"request":"req-1","session":"s","tokens":{"input":-7}}`, 0},
+	} {
+		dir := t.TempDir()
+		write(t, dir, schema.RequestFile, `{"schema_version":1,"request":"req-1","run":"run-1"`+tt.request+`}`)
+		write(t, dir, schema.SessionFile, tt.session)
+		c, err := Salvage(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (c.Tokens == nil) != (tt.want < 0) || c.Tokens.Total() != max(0, tt.want) {
+			t.Errorf("%s: %+v, want %d tokens in all", name, c.Tokens, tt.want)
+		}
+	}
+}
+
 func TestManyProducts(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, schema.OutboxFolder), 0o755); err != nil {

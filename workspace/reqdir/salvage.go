@@ -46,6 +46,7 @@ func Salvage(dir string) (*schema.Completion, error) {
 	if c.Session, err = session(dir, r.ID); err != nil {
 		return nil, err
 	}
+	c.Tokens = spent(r, c.Session)
 	if exit != "" {
 		c.Exit = exit
 		c.Failure, c.Detail = endingClass[exit], "the agent was being ended when its supervisor was lost"
@@ -59,6 +60,18 @@ func Salvage(dir string) (*schema.Completion, error) {
 		return nil, err
 	}
 	return c, List(dir, r, c)
+}
+
+// spent is what the lost agent had used of tokens when it was last heard of; nil: it did not say.
+func spent(r *schema.Request, s *schema.Session) *schema.Tokens {
+	if s == nil {
+		return nil
+	}
+	var before *schema.Tokens
+	if r.Session != nil {
+		before = r.Session.Tokens
+	}
+	return s.Tokens.Since(before)
 }
 
 // session is what the supervisor had written down of the agent's session.

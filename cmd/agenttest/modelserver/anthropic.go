@@ -3,11 +3,12 @@ package modelserver
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 )
 
 type messages struct{}
 
-func (messages) failure(status int) any {
+func (messages) failure(status int, _ time.Duration) any {
 	kind, message := "invalid_request_error", "Your request was malformed."
 	switch {
 	case status == http.StatusUnauthorized:
@@ -116,7 +117,7 @@ func (d messages) stream(w *stream, a answer) {
 	send("content_block_stop", object{"index": 0})
 	end := object{"delta": object{"stop_reason": why, "stop_sequence": nil}, "usage": object{"output_tokens": 0}}
 	if !a.NoUsage {
-		end["usage"] = object{"output_tokens": a.Usage.Output}
+		end["usage"] = object{"output_tokens": a.Usage.Output, "output_tokens_details": object{"thinking_tokens": a.Usage.Reasoning}}
 	}
 	send("message_delta", end)
 	send("message_stop", object{})

@@ -2,6 +2,7 @@ package modelserver
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ import (
 // A dialect is one provider's way to ask for an answer and to give it.
 type dialect interface {
 	read(body []byte) (Call, error)
-	failure(status int) any
+	failure(status int, again time.Duration) any // again: when to try again, which not everybody says in words
 	stream(w *stream, a answer)
 	whole(a answer) any // the answer to a client that wants no stream
 }
@@ -59,14 +60,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.other = append(s.other, r.Method+" "+r.URL.Path)
 		s.mu.Unlock()
-		write(w, http.StatusNotFound, messages{}.failure(http.StatusNotFound))
+		write(w, http.StatusNotFound, messages{}.failure(http.StatusNotFound, 0))
 	}
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, body []byte) {
 	call, err := speaks.read(body)
 	if err != nil {
-		write(w, http.StatusBadRequest, speaks.failure(http.StatusBadRequest))
+		write(w, http.StatusBadRequest, speaks.failure(http.StatusBadRequest, 0))
 		return
 	}
 	call.Header, call.Body = r.Header, body
@@ -75,16 +76,14 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, 
 	if len(call.Tools) > 0 {
 		call.N, reply = s.take(call)
 	}
-	select {
-	case <-time.After(reply.Stall):
-	case <-r.Context().Done():
+	if !reply.due(r.Context()) {
 		return
 	}
 	if reply.Status != 0 {
 		if reply.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(reply.RetryAfter.Seconds()))))
 		}
-		write(w, reply.Status, speaks.failure(reply.Status))
+		write(w, reply.Status, speaks.failure(reply.Status, reply.RetryAfter))
 		return
 	}
 	a := prepare(call, reply)
@@ -98,6 +97,21 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, speaks dialect, 
 	if speaks.stream(out, a); reply.Cut {
 		reset(w)
 	}
+}
+
+// due waits until it is time to answer, and says whether there is still somebody to answer to.
+func (r *Reply) due(ctx context.Context) bool {
+	if r.Hold != nil {
+		select {
+		case <-r.Hold:
+		case <-ctx.Done():
+		}
+	}
+	select {
+	case <-time.After(r.Stall):
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 func wantsStream(body []byte) bool {

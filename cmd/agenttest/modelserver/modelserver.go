@@ -36,11 +36,12 @@ type Reply struct {
 	Args       map[string]any // … these arguments
 	Say        string         // text; what is answered when neither Run nor Tool is set
 	Usage      Usage
-	NoUsage    bool          // say nothing of tokens
-	Status     int           // fail with this HTTP status, and a body as the provider words it
-	RetryAfter time.Duration // header of a failure
-	Stall      time.Duration // silence before the answer; ends early when the client goes
-	Cut        bool          // reset the connection in the middle of the answer
+	NoUsage    bool            // say nothing of tokens
+	Status     int             // fail with this HTTP status, and a body as the provider words it
+	RetryAfter time.Duration   // header of a failure
+	Stall      time.Duration   // silence before the answer; ends early when the client goes
+	Hold       <-chan struct{} // no answer before it is closed, or the client goes
+	Cut        bool            // reset the connection in the middle of the answer
 }
 
 // A Script is the model: it answers calls, in the order in which they come.

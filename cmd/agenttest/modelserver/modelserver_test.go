@@ -179,17 +179,17 @@ func TestStepsToolsAndUsage(t *testing.T) {
 		if got[2].text != "end" || got[3].text != "end" {
 			t.Errorf("after the last step came %+v", got[3])
 		}
-		var tokens [4]float64 // as each API counts
-		for i, path := range map[string][4][]any{
-			"responses": {{"input_tokens"}, {"input_tokens_details", "cached_tokens"}, {"output_tokens"}, {"output_tokens_details", "reasoning_tokens"}},
-			"chat":      {{"prompt_tokens"}, {"prompt_tokens_details", "cached_tokens"}, {"completion_tokens"}, {"completion_tokens_details", "reasoning_tokens"}},
-			"messages":  {{"input_tokens"}, {"cache_read_input_tokens"}, {"output_tokens"}, {"cache_creation_input_tokens"}},
+		var tokens [5]float64 // as each API counts
+		for i, path := range map[string][5][]any{
+			"responses": {{"input_tokens"}, {"input_tokens_details", "cached_tokens"}, {"output_tokens"}, {"output_tokens_details", "reasoning_tokens"}, {"input_tokens_details", "cache_write_tokens"}},
+			"chat":      {{"prompt_tokens"}, {"prompt_tokens_details", "cached_tokens"}, {"completion_tokens"}, {"completion_tokens_details", "reasoning_tokens"}, {"prompt_tokens_details", "cache_write_tokens"}},
+			"messages":  {{"input_tokens"}, {"cache_read_input_tokens"}, {"output_tokens"}, {"output_tokens_details", "thinking_tokens"}, {"cache_creation_input_tokens"}},
 		}[api] {
 			tokens[i], _ = at(got[0].usage, path...).(float64)
 		}
-		want := [4]float64{100, 60, 7, 3}
-		if api == "messages" { // input that is neither read from the cache nor written to it
-			want = [4]float64{10, 60, 7, 30}
+		want := [5]float64{100, 60, 7, 3, 30}
+		if api == "messages" {
+			want[0] = 10 // neither read from the cache nor written to it
 		}
 		if tokens != want {
 			t.Errorf("usage %v is %v, want %v", got[0].usage, tokens, want)
@@ -213,6 +213,8 @@ func TestFailuresAreTheProviders(t *testing.T) {
 			want := kind[0]
 			if api == "messages" {
 				want = kind[1]
+			} else if status == http.StatusTooManyRequests && !bytes.Contains(body, []byte("try again in 1.5s")) {
+				t.Errorf("%s does not say when to try again", body)
 			}
 			if resp.StatusCode != status || resp.Header.Get("Retry-After") != "2" || !bytes.Contains(body, []byte(`"`+want+`"`)) {
 				t.Errorf("%d is answered with %s, retry after %q: %s", status, resp.Status, resp.Header.Get("Retry-After"), body)
@@ -242,6 +244,16 @@ func TestHugeAnswerComesWhole(t *testing.T) {
 			t.Errorf("%d bytes in %d events, %v; want %d bytes", len(got.text), got.events, err, len(huge))
 		}
 	})
+}
+
+func TestHeldAnswerWaits(t *testing.T) {
+	hold := make(chan struct{})
+	s := Start(t, Steps(Reply{Say: "x", Hold: hold}))
+	released := time.AfterFunc(50*time.Millisecond, func() { close(hold) })
+	got, err := listen(t, "chat", post(t, s, "chat", asked["chat"]).Body)
+	if err != nil || got.text != "x" || released.Stop() {
+		t.Errorf("before it was released came %+v, %v", got, err)
+	}
 }
 
 func TestStallEndsWithTheServer(t *testing.T) {

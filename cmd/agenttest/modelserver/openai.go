@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"time"
 )
 
 type object = map[string]any
 
 // openaiFailure is how OpenAI words a failure, in both of its APIs.
-func openaiFailure(status int) any {
+func openaiFailure(status int, again time.Duration) any {
 	kind, code, message := "invalid_request_error", "", "Your request was malformed."
 	switch {
 	case status == http.StatusUnauthorized:
@@ -18,7 +19,10 @@ func openaiFailure(status int) any {
 	case status == http.StatusForbidden:
 		kind, code, message = "request_forbidden", "unsupported_country_region_territory", "Country, region, or territory not supported"
 	case status == http.StatusTooManyRequests:
-		kind, code, message = "requests", "rate_limit_exceeded", "Rate limit reached. Please try again later."
+		kind, code, message = "requests", "rate_limit_exceeded", "Rate limit reached."
+		if again > 0 {
+			message += " Please try again in " + again.String() + "."
+		}
 	case status == http.StatusServiceUnavailable || status == 529:
 		kind, message = "service_unavailable_error", "The server is currently overloaded. Please try again later."
 	case status >= 500:
@@ -29,7 +33,7 @@ func openaiFailure(status int) any {
 
 type responses struct{}
 
-func (responses) failure(status int) any { return openaiFailure(status) }
+func (responses) failure(status int, again time.Duration) any { return openaiFailure(status, again) }
 
 func (responses) read(body []byte) (Call, error) {
 	var b struct {
@@ -106,7 +110,7 @@ func (d responses) stream(w *stream, a answer) {
 
 type chat struct{}
 
-func (chat) failure(status int) any { return openaiFailure(status) }
+func (chat) failure(status int, again time.Duration) any { return openaiFailure(status, again) }
 
 func (chat) read(body []byte) (Call, error) {
 	var b struct {

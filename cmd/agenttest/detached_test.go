@@ -1,0 +1,196 @@
+//go:build agents
+
+package agenttest
+
+import (
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"millrace/cmd/agenttest/modelserver"
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+// daemon starts one in the background. kill -9 of it is all that the test knows of its end.
+func (w *world) daemon() *exec.Cmd {
+	w.t.Helper()
+	started := w.daemons()
+	cmd := w.command(exec.Command(filepath.Join(w.bin, "millrace"), "run", "daemon"))
+	check(w.t, cmd.Start())
+	w.t.Cleanup(func() { kill(cmd) })
+	w.eventually("a daemon runs", func() bool { return w.daemons() > started })
+	return cmd
+}
+
+// kill ends a process at once, and returns when it has ended.
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+// events are those of a type in the journal, oldest first.
+func (w *world) events(kind string) []workspace.Event {
+	w.t.Helper()
+	opened, err := workspace.Open(w.dir)
+	check(w.t, err)
+	defer opened.Close()
+	var all []workspace.Event
+	for rec, err := range opened.Records(1) {
+		check(w.t, err)
+		for _, e := range rec.Events {
+			if e.Type == kind {
+				all = append(all, e)
+			}
+		}
+	}
+	return all
+}
+
+func (w *world) daemons() int { return len(w.events(workspace.EvDaemon)) }
+
+// detached are the processes of requests: supervisors, agents and their tools.
+func (w *world) detached() []int {
+	mine := w.processes()
+	maps.DeleteFunc(mine, func(_ int, line string) bool { return strings.HasSuffix(strings.Fields(line)[0], "/millrace") })
+	return slices.Sorted(maps.Keys(mine))
+}
+
+// The daemon is killed in the middle of each agent's work, twice: the same daemon comes back while the builder works,
+// a newer one at another place while the checker does. Both times the agent is awaited, and nothing is paid twice.
+func TestDaemonKilledAndUpgraded(t *testing.T) {
+	eachAgent(t, func(t *testing.T, adapter string) {
+		held := map[string]chan struct{}{"builder": make(chan struct{}), "checker": make(chan struct{})}
+		asked := map[string]chan struct{}{"builder": make(chan struct{}), "checker": make(chan struct{})}
+		m := newTeam()
+		m.twist = func(at work, c modelserver.Call, r modelserver.Reply) modelserver.Reply {
+			if ch := asked[at.stage]; ch != nil && len(c.Results) == 1 {
+				delete(asked, at.stage)
+				close(ch)
+				r.Hold = held[at.stage]
+			}
+			return r
+		}
+		building, checking := asked["builder"], asked["checker"]
+		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
+		w.drop("tasks/greet.yaml", greet)
+
+		first := w.daemon()
+		w.await("the builder asks", building)
+		agents := w.detached()
+		kill(first)
+		second := w.daemon()
+		if now := w.detached(); !slices.Equal(now, agents) || len(now) < 2 {
+			t.Errorf("after the daemon's death %v are at work, want %v", now, agents)
+		}
+		close(held["builder"])
+
+		w.await("the checker asks", checking)
+		agents = w.detached()
+		kill(second)
+		w.bin = filepath.Join(built, "fresh")
+		if v := w.must("version"); !strings.Contains(v, upgraded) {
+			t.Fatalf("the binary is not the new one: %s", v)
+		}
+		w.daemon()
+		if now := w.detached(); !slices.Equal(now, agents) || len(now) < 2 {
+			t.Errorf("after the upgrade %v are at work, want %v", now, agents)
+		}
+		close(held["checker"])
+		w.eventually("the task is done", func() bool { return w.task("greet").State == schema.StateDone })
+
+		m.assertPaid(t, w.assertWent("greet", "BUILDER_COMPLETE", "CHECKER_PASS", "UPDATE_COMPLETE"))
+		if again := w.events(workspace.EvRestarted); len(again) > 0 {
+			t.Errorf("stages were started again: %+v", again)
+		}
+	})
+}
+
+// The supervisor is killed, too, and with it what it knew: the next request goes on with the agent's session. The model
+// is shown what was said and done before, nothing is done twice, and nothing is counted twice.
+func TestSupervisorKilledSessionGoesOn(t *testing.T) {
+	eachAgent(t, func(t *testing.T, adapter string) {
+		var once sync.Once
+		var remembered atomic.Bool
+		edited := make(chan struct{})
+		m := newTeam()
+		m.twist = func(at work, c modelserver.Call, r modelserver.Reply) modelserver.Reply {
+			if at.stage != "builder" {
+				return r
+			}
+			if len(m.as) == 1 && len(c.Results) == len(edits(c.API)) {
+				r.Stall = never
+				once.Do(func() { close(edited) })
+			}
+			if at.again {
+				remembered.Store(true)
+			}
+			return r
+		}
+		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
+		w.drop("tasks/greet.yaml", greet)
+		w.daemon()
+		w.await("the builder has edited", edited)
+		supervisors := 0
+		for pid, line := range w.processes() {
+			if strings.HasSuffix(strings.Fields(line)[0], "/millrace-stage") {
+				supervisors++
+				check(t, syscall.Kill(pid, syscall.SIGKILL))
+			}
+		}
+		w.eventually("the task is done", func() bool { return w.task("greet").State == schema.StateDone })
+		trace := w.assertWent("greet", "", "BUILDER_COMPLETE", "CHECKER_PASS", "UPDATE_COMPLETE")
+		if supervisors != 1 || trace.Nodes[0].Failure != schema.FailSupervisorLost {
+			t.Errorf("%d supervisors were killed; the first request: %+v", supervisors, trace.Nodes[0])
+		}
+		untold := ""
+		if adapter == "claude_code" { // says what it has used when it ends, and not before
+			untold = trace.Nodes[0].Request
+		}
+		m.assertCountedOnce(t, trace, untold)
+		if !remembered.Load() {
+			t.Error("the model was not shown what was said before")
+		}
+		if got := w.read("greeting.txt"); got != "hello, world\n" {
+			t.Errorf("greeting.txt says %q", got)
+		}
+	})
+}
+
+// Cancelling a task ends its agent and all that the agent has started, wherever that went.
+func TestCancelEndsTheAgentAndItsTools(t *testing.T) {
+	eachAgent(t, func(t *testing.T, adapter string) {
+		m := newTeam()
+		m.twist = func(_ work, _ modelserver.Call, _ modelserver.Reply) modelserver.Reply {
+			return modelserver.Reply{Run: "sleep 3001 & setsid sleep 3002 & (setsid env -i $(command -v sleep) 3003 &) & sleep 3004"}
+		}
+		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
+		w.drop("tasks/greet.yaml", greet)
+		daemon := w.daemon()
+		w.eventually("its tools are at work", func() bool { return len(sleepers(w)) == 4 })
+		w.must("queue", "cancel", "greet", "--now", "--reason", "test")
+		w.eventually("the task is cancelled", func() bool { return w.task("greet").State == schema.StateCancelled })
+		if left := append(w.detached(), sleepers(w)...); len(left) > 0 {
+			t.Errorf("left running: %v of %v", left, w.processes())
+		}
+		kill(daemon)
+		w.must("verify")
+	})
+}
+
+// sleepers are the processes called sleep whose folder is the project, with or without its environment.
+func sleepers(w *world) []int {
+	var pids []int
+	for pid, line := range commandLines() {
+		if cwd := folderOf(pid); strings.HasPrefix(filepath.Base(line), "sleep 300") && cwd == w.dir {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
