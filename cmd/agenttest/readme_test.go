@@ -7,37 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"millrace/cmd/agenttest/modelserver"
 	"millrace/cmd/pagetest"
-	"millrace/schema"
 )
 
 var update = flag.Bool("update", false, "write what the commands print into README.md")
-
-// takesPart is a model that does the page's task: in every stage it has the agent run one command, and then says how
-// the stage ended.
-func takesPart(c modelserver.Call) modelserver.Reply {
-	stage := regexp.MustCompile(`(?m)^- Stage: (\w+)`).FindStringSubmatch(c.Prompt)
-	folder := regexp.MustCompile("(?m)^- Request folder: `([^`]+)/`").FindStringSubmatch(c.Prompt)
-	if stage == nil || folder == nil {
-		return modelserver.Reply{Say: "I was not told what to do: " + c.Prompt}
-	}
-	command, outcome := "echo '# Seen to be so' | tee", "UPDATE_COMPLETE"
-	switch stage[1] {
-	case "builder":
-		command, outcome = "printf '# Taking part\\n\\nThere is nothing to build.\\n' > CONTRIBUTING.md && "+command, "BUILDER_COMPLETE"
-	case "checker":
-		command, outcome = command+" "+folder[1]+"/checker_expectations.md", "CHECKER_PASS"
-	}
-	if len(c.Results) == 0 {
-		return modelserver.Reply{Run: command + " " + folder[1] + "/" + stage[1] + "_summary.md"}
-	}
-	return modelserver.Reply{Say: "It is done.\n\n### " + outcome}
-}
 
 // TestReadmeWithAnAgent does what README.md tells somebody who has Claude Code: it types the commands of that section in
 // a project of theirs, with the real agent, and compares what is printed as the tour's test does.
@@ -46,7 +23,14 @@ func TestReadmeWithAnAgent(t *testing.T) {
 	const readme = "../../README.md"
 	source, err := os.ReadFile(readme)
 	check(t, err)
-	w := newWorld(t, modelserver.Start(t, takesPart).URL(), "claude_code")
+	m := newTeam()
+	m.twist = func(_ work, _ modelserver.Call, r modelserver.Reply) modelserver.Reply {
+		if r.Tool != "" { // the team would edit another file
+			r.Tool, r.Args, r.Run = "", nil, "printf '# Taking part\\n\\nThere is nothing to build.\\n' > CONTRIBUTING.md"
+		}
+		return r
+	}
+	w := newWorld(t, modelserver.Start(t, m.script).URL(), "claude_code")
 	check(t, os.RemoveAll(w.path("millrace-agents"))) // the reader makes it
 	sh := pagetest.Open(t, filepath.Dir(w.dir), w.bin, w.command(exec.Command("true")).Env)
 	sh.Elsewhere = append(sh.Elsewhere, filepath.Dir(agentBin(t, "claude")), "/usr/local/bin")
@@ -62,9 +46,7 @@ func TestReadmeWithAnAgent(t *testing.T) {
 		}
 		page.WriteString(b.Text())
 	}
-	if it := w.task("take-part"); it.State != schema.StateDone {
-		t.Errorf("the task is %s", it.State)
-	}
+	w.assertWent("take-part", "BUILDER_COMPLETE", "CHECKER_PASS", "UPDATE_COMPLETE")
 	if *update {
 		check(t, os.WriteFile(readme, []byte(page.String()), 0o644))
 	}
