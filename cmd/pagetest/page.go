@@ -81,6 +81,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "DIGEST"},
 	{regexp.MustCompile(`\b(\d+m)?\d+(\.\d+)?(ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`\b(process|daemon) \d+`), "PROCESS"},
+	{regexp.MustCompile(`\b\d+ tokens`), "TOKENS"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 

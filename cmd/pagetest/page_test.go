@@ -17,6 +17,7 @@ func TestForms(t *testing.T) {
 		{"a\n…\nz\n", "a\nz\n", true},
 		{"say --reason …\n", "say --reason …\nmore\n", false},
 		{"run-20261122T145921.342Z-d03c74af", "run-20271122T145921.342Z-00aa", true},
+		{"done  4220 tokens  2s", "done  17 tokens  3m1s", true},
 		{"done", "blocked", false},
 	} {
 		if sameForm(c.want, c.got) != c.same {
