@@ -3,34 +3,34 @@ package schema
 // An Adapter is what is known of a kind of agent without running it: who compiles, dispatches or looks after a
 // machine asks here. How the agent is run is the business of the adapter of the same name beside the supervisor.
 type Adapter struct {
-	Name     string
-	Program  string   // found in PATH unless a runner names another; "": the runner says what to run
-	Package  string   // npm package that brings it
-	Oldest   string   // versions it was tested with, from …
-	Newest   string   // … to
-	Keys     []string // environment variables that it reads a key from
-	Folder   string   // environment variable that names the folder where it keeps its login and what it remembers
-	Home     string   // that folder when the variable is not set, below the user's home
-	Login    string   // file in it that a stored login leaves; "": none
-	OverKeys bool     // a stored login counts more than a key in one of its variables
-	Thinking []string // levels it has, weakest first
-	Turns    bool     // max_turns is kept
-	Cost     bool     // it reports what it cost
-	Sandbox  bool     // the agent itself holds its tools to basic and elevated permission
+	Name      string
+	Program   string   // found in PATH unless a runner names another; "": the runner says what to run
+	Package   string   // npm package that brings it
+	Oldest    string   // versions it was tested with, from …
+	Newest    string   // … to
+	Keys      []string // environment variables that it reads a key from
+	Folder    string   // environment variable that names the folder where it keeps its login and what it remembers
+	Home      string   // that folder when the variable is not set, below the user's home
+	Login     string   // file in it that a stored login leaves; "": none
+	OverLogin int      // so many of its Keys, from the first, count more than a stored login
+	Thinking  []string // levels it has, weakest first
+	Turns     bool     // max_turns is kept
+	Cost      bool     // it reports what it cost
+	Sandbox   bool     // the agent itself holds its tools to basic and elevated permission
 }
 
 // adapters are the known ones. The versions are those that the tests against the real programs pin.
 var adapters = []Adapter{
 	{Name: "claude_code", Program: "claude", Package: "@anthropic-ai/claude-code", Oldest: "2.1.197", Newest: "2.1.330",
-		Keys:   []string{"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
+		Keys: []string{"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"}, OverLogin: 3,
 		Folder: "CLAUDE_CONFIG_DIR", Home: ".claude", Login: ".credentials.json",
 		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
-		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
-		Thinking: []string{"minimal", "low", "medium", "high", "xhigh"}, Sandbox: true},
+		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, OverLogin: 1, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
+		Thinking: []string{"none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"}, Sandbox: true},
 	{Name: "command"},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
-		Keys: piKeys, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json", OverKeys: true,
+		Keys: piKeys, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",
 		Thinking: []string{"off", "minimal", "low", "medium", "high", "xhigh"}, Cost: true},
 }
 

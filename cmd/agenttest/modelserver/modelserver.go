@@ -32,7 +32,7 @@ type Usage struct{ Input, Cached, CacheWrite, Output, Reasoning int64 }
 // A Reply is how the model answers a call.
 type Reply struct {
 	Run        string         // shell command that the agent is to run with its own shell tool
-	Tool       string         // another tool of the agent's to be called, with …
+	Tool       string         // another tool of the agent's to be called ("namespace/name" by Responses), with …
 	Args       map[string]any // … these arguments
 	Say        string         // text; what is answered when neither Run nor Tool is set
 	Usage      Usage

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -73,7 +74,11 @@ func (responses) item(a answer) object {
 	case "exec", "apply_patch": // tools that take text
 		return object{"type": "custom_tool_call", "id": "ctc_" + a.id, "call_id": "call_" + a.id, "name": a.tool, "input": a.args["input"]}
 	}
-	return object{"type": "function_call", "id": "fc_" + a.id, "call_id": "call_" + a.id, "name": a.tool, "arguments": string(encode(a.args))}
+	call := object{"type": "function_call", "id": "fc_" + a.id, "call_id": "call_" + a.id, "name": a.tool, "arguments": string(encode(a.args))}
+	if space, name, ok := strings.Cut(a.tool, "/"); ok {
+		call["namespace"], call["name"] = space, name
+	}
+	return call
 }
 
 func (d responses) response(a answer, status string, items ...any) object {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +21,10 @@ import (
 type adapter func(*job) (*agent, error)
 
 var adapters = map[string]adapter{
-	"command": commandAdapter,
-	"pi_rpc":  piAdapter,
+	"claude_code": claudeAdapter,
+	"codex_cli":   codexAdapter,
+	"command":     commandAdapter,
+	"pi_rpc":      piAdapter,
 }
 
 // A job is one request as adapters see it.
@@ -35,16 +38,18 @@ type job struct {
 // An agent is a job made ready to run. Its functions are called from the goroutines that read its output, abort from
 // another one; verdict when all output has been read.
 type agent struct {
-	argv    []string // argv[0] is looked for in the PATH of env, or in the project when it has a slash
-	env     []string
-	stdin   *os.File                                      // closed by the supervisor once the agent has it; nil: nothing to read
-	secret  string                                        // the prompt, when it is an argument
-	slot    string                                        // folder that only one agent at a time may use; "": its own
-	read    func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
-	event   func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only
-	abort   func()                                        // the agent's own way to be ended; nil: it has none
-	verdict func(ended) verdict
-	free    func() // releases what the adapter holds for it, started or not; nil: nothing
+	argv      []string // argv[0] is looked for in the PATH of env, or in the project when it has a slash
+	env       []string
+	stdin     *os.File                                      // closed by the supervisor once the agent has it; nil: nothing to read
+	secret    string                                        // the prompt, when it is an argument
+	slot      string                                        // folder that only one agent at a time may use; "": its own
+	read      func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
+	event     func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only
+	lately    func() time.Time                              // when it got further last without saying so, asked before it counts as stalled; nil: it says all
+	abort     func()                                        // the agent's own way to be ended; nil: it has none
+	interrupt unix.Signal                                   // what asks it to end, in place of abort; 0: nothing
+	verdict   func(ended) verdict
+	free      func() // releases what the adapter holds for it, started or not; nil: nothing
 }
 
 // heard is what a line of events means to the supervisor.
@@ -57,6 +62,7 @@ type heard struct {
 type verdict struct {
 	exit, failure, detail string
 	retryAfter            schema.Duration
+	blocked               string // why the outcome is BLOCKED whatever the agent says; "": it is what the agent says
 	final                 string // the agent's final message, as far as outcomes are concerned
 	finalIn               string // transcript it stands in; final.md is written by the supervisor
 	tokens                *schema.Tokens

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"millrace/schema"
 )
@@ -29,8 +30,10 @@ var troubles = []struct {
 	words []string
 }{
 	{schema.FailRateLimited, []string{"rate limit", "rate_limit", "too many requests", "usage limit", "quota"}},
-	{schema.FailAuth, []string{"unauthorized", "authentication", "invalid api key", "invalid_api_key", "no api key", "not logged in", "please run /login", "log in again"}},
-	{schema.FailProvider, []string{"overloaded", "service unavailable", "internal server error", "bad gateway", "gateway timeout"}},
+	{schema.FailAuth, []string{"unauthorized", "authentication", "invalid api key", "invalid_api_key", "no api key", "not logged in", "please run /login", "log in again",
+		"missing environment variable"}},
+	{schema.FailProvider, []string{"overloaded", "service unavailable", "internal server error", "bad gateway", "gateway timeout", "experiencing high demand",
+		"at capacity"}},
 	{schema.FailNetwork, []string{"econnrefused", "connection refused", "enotfound", "getaddrinfo", "eai_again", "dns error", "econnreset",
 		"connection reset", "connection error", "error sending request", "fetch failed", "waiting for network", "stream disconnected",
 		"socket hang up", "network error", "unable to connect"}},
@@ -52,4 +55,45 @@ func textClass(text string) string {
 		}
 	}
 	return ""
+}
+
+var (
+	againAt = regexp.MustCompile(`(?i)try again at ((?:[a-z]{3} [0-9]{1,2}(?:st|nd|rd|th), [0-9]{4} )?[0-9]{1,2}:[0-9]{2} [ap]m)\b`)
+	ordinal = regexp.MustCompile(`(?i)([0-9])(?:st|nd|rd|th),`)
+)
+
+// retryAt is how long it is until the time of the local clock at which an agent says that its provider will listen
+// again: "9:20 PM", or "Nov 23rd, 2026 9:30 PM". 0: it does not say.
+func retryAt(text string, now time.Time) time.Duration {
+	m := againAt.FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	said := ordinal.ReplaceAllString(strings.ToUpper(m[1]), "$1,")
+	if at, err := time.ParseInLocation("Jan 2, 2006 3:04 PM", said, now.Location()); err == nil {
+		return max(0, at.Sub(now))
+	}
+	at, err := time.ParseInLocation("2006-01-02 3:04 PM", now.Format("2006-01-02 ")+said, now.Location())
+	if err != nil {
+		return 0
+	}
+	if at.Before(now) {
+		at = at.AddDate(0, 0, 1)
+	}
+	return at.Sub(now)
+}
+
+// firstError is the line with which a program's errors begin: the first that looks like one, else the last of all.
+func firstError(text string) string {
+	last := ""
+	for line := range strings.Lines(strings.ToValidUTF8(text, "?")) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(strings.ToLower(line), "error") {
+			return line
+		}
+		if line != "" {
+			last = line
+		}
+	}
+	return last
 }

@@ -39,8 +39,9 @@ type program struct {
 	stdin          *os.File  // closed once the program has it; nil: nothing to read
 	stdout, stderr io.Writer // never fail; the same one twice: one stream, in order
 	timeout        time.Duration
-	stall          time.Duration // 0: may be silent
-	progress       *clock        // needed with stall
+	stall          time.Duration    // 0: may be silent
+	progress       *clock           // needed with stall
+	lately         func() time.Time // when it got further last without saying so; nil: it says all
 	ending         func(exit string)
 	abort          func() // the program's own way to be ended, before any signal
 }
@@ -179,6 +180,9 @@ func (g *group) wait(ctx context.Context, p *program) string {
 			return schema.ExitTimeout
 		case <-stall:
 			left := p.stall - p.progress.idle()
+			if left <= 0 && p.lately != nil {
+				left = min(p.stall, p.stall-time.Since(p.lately()))
+			}
 			if left <= 0 {
 				return schema.ExitStalled
 			}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,11 +43,11 @@ func seatOf(a *schema.Adapter, r *schema.Runner, env []string) seat {
 	if a.Login != "" {
 		s.stored = loggedIn(filepath.Join(s.dir, a.Login))
 	}
-	keys := append([]string{r.KeyEnv}, a.Keys...)
-	if s.stored && a.OverKeys {
-		keys = keys[:1]
+	keys := a.Keys
+	if s.stored {
+		keys = keys[:a.OverLogin]
 	}
-	for _, name := range keys {
+	for _, name := range append([]string{r.KeyEnv}, keys...) {
 		if name != "" && lookup(env, name) != "" {
 			s.key, s.stored = name, false
 			break
@@ -71,17 +70,22 @@ func loggedIn(path string) bool {
 }
 
 // make makes a run's own folder, with links to the user's settings of these names: what they hold may be secret, and
-// is not copied.
+// is not copied. An agent that is held to the project can write there: what it put in their place is removed, since
+// settings may name programs that the next agent runs without being held to anything.
 func (s seat) make(user string, settings ...string) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the agent's folder: %w", err)
 	}
 	for _, name := range settings {
 		from, to := filepath.Join(user, name), filepath.Join(s.dir, name)
-		if _, err := os.Stat(from); err != nil {
+		if target, err := os.Readlink(to); err == nil && target == from {
 			continue
 		}
-		if err := os.Symlink(from, to); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.RemoveAll(to)
+		if _, statErr := os.Stat(from); err == nil && statErr == nil {
+			err = os.Symlink(from, to)
+		}
+		if err != nil {
 			return fmt.Errorf("make the agent's folder: %w", err)
 		}
 	}
@@ -96,6 +100,12 @@ func lookup(env []string, name string) string {
 		}
 	}
 	return ""
+}
+
+// put sets a variable. There is one entry for it then: programs differ in which of two they believe.
+func put(env []string, name, value string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+	return append(env, name+"="+value)
 }
 
 // slotPoll is how often a taken slot is asked for: stages take minutes.

@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,7 +11,8 @@ import (
 	"millrace/schema"
 )
 
-var pretended = &schema.Adapter{Name: "pretended", Keys: []string{"A_KEY", "B_KEY"}, Folder: "PRETENDED_HOME", Home: ".pretended", Login: "auth.json"}
+var pretended = &schema.Adapter{Name: "pretended", Keys: []string{"A_KEY", "B_KEY", "OTHERS_KEY"}, Folder: "PRETENDED_HOME", Home: ".pretended",
+	Login: "auth.json", OverLogin: 2}
 
 func TestSeat(t *testing.T) {
 	user := t.TempDir()
@@ -26,11 +29,13 @@ func TestSeat(t *testing.T) {
 	}
 	home := filepath.Dir(login)
 	see("neither key nor login", schema.Runner{}, env(), seat{dir: home})
+	see("a key that others read, too", schema.Runner{}, env("OTHERS_KEY=x"), seat{dir: home, key: "OTHERS_KEY"})
 	if err := os.WriteFile(login, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	see("a login", schema.Runner{}, env(), seat{dir: home, stored: true})
 	see("a login elsewhere", schema.Runner{}, env("PRETENDED_HOME="+user), seat{dir: user})
+	see("a key that others read, too, beside a login", schema.Runner{}, env("OTHERS_KEY=x"), seat{dir: home, stored: true})
 	see("a key beside a login", schema.Runner{}, env("B_KEY=x"), seat{dir: home, key: "B_KEY"})
 	see("a key of the runner's own", schema.Runner{KeyEnv: "MINE"}, env("B_KEY=x", "MINE=y"), seat{dir: home, key: "MINE"})
 
@@ -57,6 +62,20 @@ func TestARunsOwnFolderHoldsNoCopyOfSettings(t *testing.T) {
 	if err != nil || len(names) != 1 || names[0].Type() != os.ModeSymlink {
 		t.Fatalf("%v %v", names, err)
 	}
+	for _, name := range []string{"settings.json", "none.json"} { // an agent leaves others for the next one
+		if err := os.RemoveAll(filepath.Join(own.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(own.dir, name), []byte("planted"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := own.make(user, "settings.json", "none.json"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(own.dir, "none.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("settings that are not the user's are left: %v", err)
+	}
 	if data, err := os.ReadFile(filepath.Join(own.dir, "settings.json")); string(data) != "secret" {
 		t.Errorf("the link leads to %q (%v)", data, err)
 	}
@@ -71,5 +90,8 @@ func TestLookup(t *testing.T) {
 		if got := lookup(env, name); got != want {
 			t.Errorf("%s is %q, not %q", name, got, want)
 		}
+	}
+	if got := strings.Join(put(env, "A", "4"), " "); got != "AB=2 B= A=4" {
+		t.Errorf("after A was set: %s", got)
 	}
 }

@@ -211,8 +211,11 @@ func (s *supervisor) claim(c *schema.Completion, v verdict) {
 	if claim != nil && claim.Source != schema.TerminalFile {
 		claim.Source = v.finalIn
 	}
+	if v.blocked != "" && (claim == nil || claim.Outcome != schema.OutcomeBlocked) {
+		claim, class, detail = &schema.Claim{Outcome: schema.OutcomeBlocked, Metadata: map[string]any{"reason": v.blocked}, Source: v.finalIn}, "", ""
+	}
 	c.Claim, c.Failure = claim, class
-	reqdir.Note(c, detail)
+	reqdir.Note(c, v.blocked, detail)
 }
 
 // launch runs a prepared agent under the request's limits. An error means that it was not started.
@@ -237,6 +240,10 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 		_, _ = out.close()
 		return ended{}, err
 	}
+	abort := a.abort
+	if a.interrupt != 0 {
+		abort = func() { _ = unix.Kill(s.group.pid, a.interrupt) } // it has not been reaped
+	}
 	progress := newClock()
 	var stdout io.Writer = &ear{out, name, a.read, progress}
 	if a.event != nil {
@@ -253,9 +260,9 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 	e, err := s.group.run(ctx, &program{
 		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin,
 		stdout: stdout, stderr: &ear{errs, schema.StderrFile, a.read, progress},
-		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress,
+		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress, lately: a.lately,
 		ending: func(exit string) { note(c, reqdir.Ending(s.dir, exit)); s.at("ending") },
-		abort:  a.abort,
+		abort:  abort,
 	})
 	for _, t := range []*transcript{out, errs} {
 		dropped, closeErr := t.close()

@@ -1,0 +1,277 @@
+package runner
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/schema"
+)
+
+// codexAdapter runs "codex exec": the prompt on its standard input, events on its standard output.
+func codexAdapter(j *job) (*agent, error) {
+	c := &codex{job: j}
+	a := &agent{env: j.environment(), read: c.read, event: c.event, lately: c.lately, verdict: c.verdict}
+	if err := c.sit(a); err != nil {
+		return nil, err
+	}
+	c.goOn()
+	a.argv = c.argv()
+	prompt, err := os.Open(filepath.Join(j.dir, schema.PromptFile))
+	if err != nil {
+		return nil, fmt.Errorf("give prompt: %w", err)
+	}
+	a.stdin = prompt // codex begins when it has read all of it
+	return a, nil
+}
+
+// codexKey is the variable in which codex exec takes a key for its own provider. It reads OPENAI_API_KEY only where a
+// provider of the user's names it.
+const codexKey = "CODEX_API_KEY"
+
+// codexSettings are the user's that a folder of a run's own links to.
+var codexSettings = []string{"config.toml", "AGENTS.md", "AGENTS.override.md", "rules", "hooks.json"}
+
+// codex is one run of the program, as far as it has told.
+type codex struct {
+	job     *job
+	home    string            // its folder
+	own     bool              // the folder is the run's own
+	secrets map[string]string // variables with keys: name → value
+	session string            // that it goes on with; "": it starts one
+	before  *schema.Tokens    // that the session had used before
+	thread  string            // the session, as it says
+	total   *schema.Tokens    // that the session has used now, as it says
+	said    string            // its last message
+	done    bool              // its turn is complete
+	trouble string            // what went wrong since it got further last
+	errors  []byte            // the beginning of its standard error
+	remarks []string
+}
+
+// sit gives codex its folder. A key goes into the run's own only by the environment: neither codex nor its tools write
+// down what they are not shown.
+func (c *codex) sit(a *agent) error {
+	traits, r := schema.AdapterOf("codex_cli"), &c.job.request.Runner
+	user, seat := seatOf(traits, r, a.env).dir, c.job.sit(traits, a.env)
+	c.home, c.own = seat.dir, seat.key != ""
+	if !c.own {
+		a.slot = seat.dir
+		return nil
+	}
+	settings := codexSettings
+	if r.Profile != "" {
+		settings = append(slices.Clone(settings), r.Profile+".config.toml")
+	}
+	if err := seat.make(user, settings...); err != nil {
+		return err
+	}
+	key := lookup(a.env, seat.key)
+	a.env = put(a.env, traits.Folder, seat.dir)
+	if lookup(a.env, codexKey) == "" {
+		a.env = put(a.env, codexKey, key)
+	}
+	c.secrets = map[string]string{seat.key: key, codexKey: lookup(a.env, codexKey)}
+	return nil
+}
+
+// goOn looks for the session that the request is to go on with.
+func (c *codex) goOn() {
+	s := c.job.request.Session
+	switch {
+	case s == nil || s.ID == "":
+	case c.rollout(s.ID) == "":
+		c.remarks = append(c.remarks, fmt.Sprintf("the agent's session %s is not in %s any more: it began anew", s.ID, c.home))
+	default:
+		c.session, c.before = s.ID, s.Tokens
+	}
+}
+
+// rollout is the file in which codex keeps a session, relative to its folder; "": there is none.
+func (c *codex) rollout(id string) string {
+	if strings.Trim(id, "0123456789abcdef-") != "" || strings.HasPrefix(id, "-") {
+		return ""
+	}
+	found, _ := fs.Glob(os.DirFS(c.home), "sessions/*/*/*/rollout-*-"+id+".jsonl") // the pattern is a good one
+	if len(found) == 0 {
+		return ""
+	}
+	return found[len(found)-1]
+}
+
+// argv is the command line. Options of exec count for resume, too, when they stand before it.
+func (c *codex) argv() []string {
+	q := c.job.request
+	r := &q.Runner
+	argv := []string{cmp.Or(r.Command, schema.AdapterOf("codex_cli").Program), "exec", "--json", "-C", c.job.project}
+	set := func(key, value string) { argv = append(argv, "-c", key+"="+value) }
+	if !inGit(c.job.project) {
+		argv = append(argv, "--skip-git-repo-check")
+	}
+	if q.Model != "" {
+		argv = append(argv, "-m", q.Model)
+	}
+	if q.Thinking != "" {
+		set("model_reasoning_effort", fmt.Sprintf("%q", q.Thinking))
+	}
+	if r.Profile != "" {
+		argv = append(argv, "-p", r.Profile)
+	}
+	switch q.Permission {
+	case "basic":
+		argv = append(argv, "-s", "workspace-write")
+		set("approval_policy", `"never"`)
+	case "elevated":
+		argv = append(argv, "-s", "danger-full-access")
+		set("approval_policy", `"never"`)
+	default:
+		argv = append(argv, "--dangerously-bypass-approvals-and-sandbox")
+	}
+	set("analytics.enabled", "false") // else it waits 5 s for a server that it cannot reach, after its work
+	if c.own {
+		set("features.plugins", "false") // else it fetches the whole catalogue into every new folder
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.secrets)) {
+		set("shell_environment_policy.set."+name, `""`)
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Config)) {
+		set(key, r.Config[key])
+	}
+	argv = append(argv, r.Args...)
+	if c.session != "" {
+		argv = append(argv, "resume", c.session)
+	}
+	return append(argv, "-")
+}
+
+// inGit tells whether a folder is in a repository as codex sees it.
+func inGit(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+}
+
+// read keeps the beginning of what codex says on its standard error; that it says it is no progress.
+func (c *codex) read(_ string, text []byte) bool {
+	c.errors = append(c.errors, text[:min(len(text), 4096-len(c.errors))]...)
+	return false
+}
+
+// A codexEvent is a line of its standard output.
+type codexEvent struct {
+	Type    string                   `json:"type"`
+	Thread  string                   `json:"thread_id"`
+	Message string                   `json:"message"`
+	Error   struct{ Message string } `json:"error"`
+	Item    struct{ Type, Text string }
+	Usage   *codexUsage `json:"usage"`
+}
+
+func (c *codex) event(line []byte) heard {
+	var e codexEvent
+	if err := json.Unmarshal(line, &e); err != nil && e.Type == "" {
+		return heard{keep: !c.tells(line)}
+	}
+	h := heard{keep: !c.tells(line), progress: e.Type != "" && e.Item.Type != "error"}
+	switch e.Type {
+	case "error": // it tries again, or gives up
+		c.trouble, h.progress = e.Message, false
+	case "turn.failed":
+		c.trouble, h.progress = cmp.Or(e.Error.Message, c.trouble), false
+	case "thread.started":
+		c.thread = e.Thread
+		if e.Thread != c.session {
+			c.before = nil
+		}
+		c.remember(c.before)
+	case "turn.started":
+		c.done = false
+	case "item.completed":
+		if e.Item.Type == "agent_message" {
+			c.said = e.Item.Text
+		}
+	case "turn.completed":
+		c.done, c.total = true, e.Usage.tokens()
+		c.remember(c.total)
+	}
+	if h.progress {
+		c.trouble = ""
+	}
+	return h
+}
+
+// tells whether a text has a key in it: a provider may have said it back.
+func (c *codex) tells(text []byte) bool {
+	for _, value := range c.secrets {
+		if len(value) >= keyLength && bytes.Contains(text, []byte(value)) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyLength is what a key has at least: shorter ones would be found in any text.
+const keyLength = 8
+
+func (c *codex) remember(tokens *schema.Tokens) {
+	err := c.job.remember(func(s *schema.Session) {
+		if s.ID = c.thread; tokens != nil {
+			s.Tokens = tokens
+		}
+	})
+	if err != nil {
+		c.remarks = append(c.remarks, err.Error())
+	}
+}
+
+func (c *codex) verdict(e ended) verdict {
+	v := verdict{exit: schema.ExitCompleted, final: c.said, finalIn: schema.FinalFile, tokens: c.spent()}
+	if !c.done || !e.status.Exited() || e.status.ExitStatus() != 0 {
+		c.failed(&v, e)
+	}
+	if v.detail != "" {
+		c.remarks = append(c.remarks, v.detail)
+	}
+	v.detail = strings.Join(c.remarks, "; ")
+	for name, value := range c.secrets {
+		if len(value) >= keyLength {
+			v.detail = strings.ReplaceAll(v.detail, value, "<"+name+">")
+		}
+	}
+	return v
+}
+
+// failed says what became of a codex that did not end as one does whose turn is complete.
+func (c *codex) failed(v *verdict, e ended) {
+	v.exit, v.failure = schema.ExitFailed, schema.FailExit
+	code, how := e.status.ExitStatus(), "ended with "+ending(e)
+	said := cmp.Or(c.trouble, firstError(string(c.errors)))
+	v.detail = "codex " + how + ": " + said
+	switch class := textClass(said); {
+	case c.trouble == "" && !c.done && (e.status.Signaled() || code == 0 || code == 128+int(unix.SIGTERM)):
+		v.detail = "codex was interrupted: it " + how + " before its turn was complete"
+	case c.thread == "" && c.session != "": // another request begins anew
+		v.failure = schema.FailNotStarted
+		v.detail = fmt.Sprintf("codex could not go on with its session %s and %s: %s", c.session, how, said)
+	case c.thread == "" && (code == 127 || strings.Contains(said, "Missing optional dependency")):
+		v.failure = schema.FailRunnerNotFound
+	case class != "" && (c.trouble != "" || c.thread == ""):
+		v.failure, v.retryAfter = class, cmp.Or(retryAfter(said), schema.Duration(retryAt(said, time.Now())))
+	}
+	v.detail = strings.TrimSuffix(v.detail, ": ")
+}

@@ -1,0 +1,146 @@
+package runner
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"millrace/schema"
+)
+
+// codexUsage is what codex says of tokens: of a session, all that it has used so far.
+type codexUsage struct {
+	Input      *int64 `json:"input_tokens"` // cached and written to the cache included
+	Cached     *int64 `json:"cached_input_tokens"`
+	CacheWrite *int64 `json:"cache_write_input_tokens"`
+	Output     *int64 `json:"output_tokens"`
+	Reasoning  *int64 `json:"reasoning_output_tokens"`
+}
+
+// tokens are nil when it says nothing of them. A provider that reports none makes all of it zero.
+func (u *codexUsage) tokens() *schema.Tokens {
+	if u == nil || u.Input == nil || *u.Input == 0 && (u.Output == nil || *u.Output == 0) {
+		return nil
+	}
+	input := *u.Input
+	for _, part := range []*int64{u.Cached, u.CacheWrite} {
+		if part != nil {
+			input -= *part
+		}
+	}
+	input = max(0, input)
+	return &schema.Tokens{Input: &input, CachedRead: u.Cached, CacheWrite: u.CacheWrite, Output: u.Output, Reasoning: u.Reasoning}
+}
+
+// plus adds one answer of the model.
+func (u *codexUsage) plus(more *codexUsage) {
+	for sum, n := range map[**int64]*int64{&u.Input: more.Input, &u.Cached: more.Cached, &u.CacheWrite: more.CacheWrite,
+		&u.Output: more.Output, &u.Reasoning: more.Reasoning} {
+		if n != nil && *sum != nil {
+			*n += **sum
+		}
+		if n != nil {
+			*sum = n
+		}
+	}
+}
+
+// spent is what this run of codex has used of tokens. The record that it keeps of the session counts: it is there when
+// codex was ended in the middle, and has what events leave out for ever: the answer whose tool was ended with codex, and
+// those that went to agents it started.
+func (c *codex) spent() *schema.Tokens {
+	if c.thread == "" {
+		return nil
+	}
+	if recorded, _ := c.recorded(c.thread); recorded != nil {
+		c.total = recorded
+		c.remember(c.total)
+	}
+	spent := since(c.total, c.before)
+	if spent.Total() == 0 {
+		return nil // a session that used nothing more: nothing more was reported
+	}
+	return spent
+}
+
+// lately is when the model answered last. Only the record tells, while a long command runs that the model looks after, or
+// agents that codex started work.
+func (c *codex) lately() time.Time {
+	s := c.job.memory.last()
+	if s == nil {
+		return time.Time{}
+	}
+	_, last := c.recorded(s.ID)
+	return last
+}
+
+// recorded is what the files of a session say of its tokens, and when they said it last; nil: nothing. Every agent of a
+// session has a file, and none is older than the first.
+func (c *codex) recorded(thread string) (*schema.Tokens, time.Time) {
+	first := c.rollout(thread)
+	if first == "" {
+		return nil, time.Time{}
+	}
+	sum := codexSum{thread: thread}
+	files, _ := fs.Glob(os.DirFS(c.home), "sessions/*/*/*/rollout-*.jsonl") // the pattern is a good one
+	for _, name := range files {
+		if name < first {
+			continue
+		}
+		if f, err := os.Open(filepath.Join(c.home, name)); err == nil {
+			_, _ = io.Copy(&lines{each: func(line []byte) { sum.add(name, line) }}, f) // what can be read counts
+			f.Close()
+		}
+	}
+	return sum.tokens(), sum.last
+}
+
+// A codexSum adds up the model's answers in a session.
+type codexSum struct {
+	codexUsage
+	thread string
+	last   time.Time
+}
+
+// add reads one line of one file. A file that began with what another agent knew has that one's answers, too.
+func (s *codexSum) add(name string, line []byte) {
+	var record struct {
+		Timestamp time.Time
+		Type      string
+		Payload   struct {
+			Thread  string `json:"thread_id"`
+			Session string `json:"session_id"`
+			Usage   *codexUsage
+		}
+	}
+	if !bytes.Contains(line, []byte(`"token_usage_record"`)) || json.Unmarshal(line, &record) != nil || record.Type != "token_usage_record" {
+		return
+	}
+	if p := record.Payload; p.Usage != nil && p.Session == s.thread && strings.HasSuffix(name, "-"+p.Thread+".jsonl") {
+		s.plus(p.Usage)
+		if record.Timestamp.After(s.last) {
+			s.last = record.Timestamp
+		}
+	}
+}
+
+// since is what came to before until there was now; what is unknown of either stays as it is.
+func since(now, before *schema.Tokens) *schema.Tokens {
+	if now == nil || before == nil {
+		return now
+	}
+	less := func(n, b *int64) *int64 {
+		if n == nil || b == nil {
+			return n
+		}
+		d := max(0, *n-*b)
+		return &d
+	}
+	return &schema.Tokens{Input: less(now.Input, before.Input), CachedRead: less(now.CachedRead, before.CachedRead),
+		CacheWrite: less(now.CacheWrite, before.CacheWrite), Output: less(now.Output, before.Output), Reasoning: less(now.Reasoning, before.Reasoning)}
+}
