@@ -89,7 +89,7 @@ func signIn(a *schema.Adapter) string {
 }
 
 func quoted(words ...string) string {
-	const many = 6
+	const many = 8
 	text := "`" + strings.Join(words[:min(len(words), many)], "`, `") + "`"
 	if len(words) > many {
 		text += ", …"

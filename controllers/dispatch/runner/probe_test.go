@@ -142,3 +142,12 @@ func TestVersionsAreOrdered(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryAdapterIsBuilt: what is compiled, shown and documented can be run.
+func TestEveryAdapterIsBuilt(t *testing.T) {
+	for _, name := range schema.AdapterNames() {
+		if adapters[name] == nil {
+			t.Errorf("nothing runs the adapter %s", name)
+		}
+	}
+}
