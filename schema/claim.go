@@ -20,7 +20,8 @@ type terminalResult struct {
 // DetectClaim finds the one outcome that an agent claims. Candidates are terminal, the bytes of this
 // request's terminal_result.json (nil: there is none), and every line "### TOKEN" of the agent's final
 // message outside code fences. A claim is usable when class is ""; otherwise claim is nil, class is the
-// failure class and detail tells a person why.
+// failure class and detail tells a person why. An agent that ends blocked without saying why in its file has said it
+// in its message.
 func DetectClaim(stage string, legal []string, requestID string, terminal []byte, final string) (claim *Claim, class, detail string) {
 	var m Markers
 	_, _ = m.Write([]byte(final)) // cannot fail
@@ -31,7 +32,8 @@ func DetectClaim(stage string, legal []string, requestID string, terminal []byte
 		return nil, FailIllegalOutcome, fmt.Sprintf("%s: %v", TerminalFile, err)
 	}
 	if result != nil {
-		return claimFile(result, tokens, legal)
+		claim, class, detail = claimFile(result, tokens, legal)
+		return explained(claim, &m), class, detail
 	}
 	switch {
 	case len(tokens) == 0:
@@ -41,7 +43,31 @@ func DetectClaim(stage string, legal []string, requestID string, terminal []byte
 	case !slices.Contains(legal, tokens[0]):
 		return nil, FailIllegalOutcome, illegal(tokens[0], legal)
 	}
-	return &Claim{Outcome: tokens[0], Source: FinalFile}, "", ""
+	return explained(&Claim{Outcome: tokens[0], Source: FinalFile}, &m), "", ""
+}
+
+// explained adds the reason of a claim to be blocked.
+func explained(c *Claim, m *Markers) *Claim {
+	if c == nil || !strings.HasSuffix(c.Outcome, OutcomeBlocked) || c.Message() != "" {
+		return c
+	}
+	if reason := m.Reason(); reason != "" {
+		if c.Metadata == nil {
+			c.Metadata = map[string]any{}
+		}
+		c.Metadata["message"] = reason
+	}
+	return c
+}
+
+// Message is the reason that an agent gave for its outcome; "": none.
+func (c *Claim) Message() string {
+	for _, key := range []string{"message", "reason"} {
+		if text, ok := c.Metadata[key].(string); ok && text != "" {
+			return text
+		}
+	}
+	return ""
 }
 
 func claimFile(r *terminalResult, tokens, legal []string) (*Claim, string, string) {

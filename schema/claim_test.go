@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -86,6 +87,37 @@ func TestDetectClaimKeepsWhatTheFileSays(t *testing.T) {
 	}
 }
 
+// Who ends blocked is asked why: what the file says counts, else the paragraph before the marker, else what there is.
+func TestABlockedClaimSaysWhy(t *testing.T) {
+	long := strings.Repeat("because ", 200)
+	for name, tt := range map[string]struct{ terminal, final, want string }{
+		"the paragraph before":        {"", "I looked.\n\nThe database\nis not there.\n\n### BLOCKED\n", "The database is not there."},
+		"no blank line between":       {"", "I looked.\n\nIt is locked.\n### BLOCKED", "It is locked."},
+		"after the marker":            {"", "### BLOCKED\n\nThe key is missing.\n", "The key is missing."},
+		"before outweighs after":      {"", "No key.\n\n### BLOCKED\n\nBye.\n", "No key."},
+		"before the last marker":      {"", "First.\n\n### BLOCKED\n\nSecond.\n\n### BLOCKED\n", "Second."},
+		"within a fence":              {"", "It says\n```\nE: locked\n```\n### BLOCKED\n", "It says E: locked"},
+		"quoted":                      {"", "> No key.\n\n### BLOCKED\n", "No key."},
+		"control characters":          {"", "a\x1b]0;x\x07b\x00c\td \u202e\xff\r\n\r\n### BLOCKED\r\n", "a]0;xbc d"},
+		"long":                        {"", long + "\n\n### BLOCKED\n", long[:maxReason-len(cutMark)] + cutMark},
+		"many short lines":            {"", strings.Repeat("because\n", 200) + "### BLOCKED\n", long[:maxReason-len(cutMark)] + cutMark},
+		"nothing said":                {"", "### BLOCKED\n", ""},
+		"the file says it":            {`{"stage":"builder","terminal_result":"BLOCKED","metadata":{"reason":"mine"}}`, "other\n\n### BLOCKED\n", "mine"},
+		"the file does not":           {`{"stage":"builder","terminal_result":"BLOCKED","metadata":{"message":""}}`, "The disk is full.\n", "The disk is full."},
+		"who is not blocked is not":   {"", "All done.\n\n### BUILDER_COMPLETE\n", ""},
+		"a marker's look-alike stays": {"", "### BLOCKED now\n\n### BLOCKED\n", "### BLOCKED now"},
+	} {
+		var terminal []byte
+		if tt.terminal != "" {
+			terminal = []byte(tt.terminal)
+		}
+		claim, _, detail := DetectClaim("builder", legalOutcomes, "req-1", terminal, tt.final)
+		if claim == nil || claim.Message() != strings.TrimSpace(tt.want) {
+			t.Errorf("%s: %+v (%s), want %q", name, claim, detail, tt.want)
+		}
+	}
+}
+
 func TestMarkersDoNotGrow(t *testing.T) {
 	var m Markers
 	long := []byte(strings.Repeat("x", 1<<20))
@@ -95,6 +127,12 @@ func TestMarkersDoNotGrow(t *testing.T) {
 	_, _ = m.Write([]byte("\n### BLOCKED" + strings.Repeat(" ", 2*maxMarkerLine) + "\n"))
 	for i := range 100 {
 		fmt.Fprintf(&m, "### TOKEN_%d\n", i)
+	}
+	for range 1000 {
+		_, _ = m.Write([]byte("a paragraph without an end\n"))
+	}
+	if len(m.said) > 3*maxReason {
+		t.Errorf("%d bytes of a paragraph", len(m.said))
 	}
 	if len(m.line) > maxMarkerLine || len(m.Found()) != maxMarkers {
 		t.Errorf("%d bytes of a line, %d markers", len(m.line), len(m.Found()))
@@ -121,6 +159,11 @@ func FuzzDetectClaim(f *testing.F) {
 			n := min(int(cut)+1, len(rest))
 			_, _ = pieces.Write(rest[:n])
 			rest = rest[n:]
+		}
+		var short Markers
+		_, _ = short.Write([]byte(whole.Text()))
+		if !slices.Equal(short.Found(), whole.Found()) || short.Reason() != whole.Reason() || pieces.Reason() != whole.Reason() {
+			t.Fatalf("its text %q says %q because %q, it says %q because %q, in pieces %q", whole.Text(), short.Found(), short.Reason(), whole.Found(), whole.Reason(), pieces.Reason())
 		}
 		if got, want := pieces.Found(), whole.Found(); !reflect.DeepEqual(got, want) {
 			t.Fatalf("in pieces of %d: %q, at once: %q", int(cut)+1, got, want)

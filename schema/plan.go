@@ -127,9 +127,10 @@ type StageKind struct {
 	Marker      string              `json:"marker"`         // BUILDER_RUNNING
 	Entrypoint  string              `json:"entrypoint"`
 	Skill       string              `json:"skill"`
-	Owns        []string            `json:"owns"`            // families
-	Outcomes    map[string][]string `json:"outcomes"`        // legal outcome → classes it may carry, first is the default
-	Reads       []string            `json:"reads,omitempty"` // artifact names of earlier stages
+	Skills      []string            `json:"skills,omitempty"` // others that it is given wherever it stands
+	Owns        []string            `json:"owns"`             // families
+	Outcomes    map[string][]string `json:"outcomes"`         // legal outcome → classes it may carry, first is the default
+	Reads       []string            `json:"reads,omitempty"`  // artifact names of earlier stages
 	Writes      []Artifact          `json:"writes,omitempty"`
 	Emits       []string            `json:"emits,omitempty"` // families its outbox may hold
 	Idempotence string              `json:"idempotence"`     // retry_safe | single_attempt
@@ -138,6 +139,9 @@ type StageKind struct {
 	Gate        map[string]string   `json:"gate,omitempty"`   // outcome → outcome it falls to when checks fail
 	NeedsOneOf  []string            `json:"needs_one_of,omitempty"`
 }
+
+// SkillsIndex says which skills there are and when to open which. Where a workspace has it, every prompt names it.
+const SkillsIndex = "skills/INDEX.md"
 
 // RetrySafe reports whether a lost attempt may be started again.
 func (k *StageKind) RetrySafe() bool { return k.Idempotence == "retry_safe" }

@@ -176,6 +176,9 @@ func (t *Tokens) Total() int64 {
 	return sum
 }
 
+// Known reports whether the sum is all there is: a request whose input or output nobody counted is not known by half.
+func (t *Tokens) Known() bool { return t != nil && t.Input != nil && t.Output != nil }
+
 // Cost of a request in US dollars; Reported is false for an estimate.
 type Cost struct {
 	USD      float64 `json:"usd"`

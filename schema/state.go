@@ -206,6 +206,19 @@ type Run struct {
 	Salvaged *Completion `json:"salvaged,omitempty"`
 }
 
+// Resumes is the session that the request at the run's node goes on with, or nil: that of the last request, when it had
+// to do the same and came to nothing for a reason that was not the stage's. A held claim starts no agent.
+func (r *Run) Resumes() *Session {
+	if len(r.Steps) == 0 || r.Held != nil {
+		return nil
+	}
+	last := &r.Steps[len(r.Steps)-1]
+	if last.Node != r.Node || last.To != r.Node || last.Failure == "" || Scope(last.Failure) == "stage" {
+		return nil
+	}
+	return last.Session
+}
+
 // Wrote reports whether a stage of the run may have changed the working tree.
 func (r *Run) Wrote() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Wrote })

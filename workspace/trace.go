@@ -34,6 +34,7 @@ type TraceNode struct {
 	Tokens    *schema.Tokens           `json:"tokens,omitempty"`
 	Started   time.Time                `json:"started_at,omitzero"`
 	Ended     time.Time                `json:"ended_at,omitzero"`
+	Waiting   string                   `json:"waiting,omitempty"` // what its agent waits for now; only a command that looks says it
 }
 
 // A TraceEdge is the decision taken after the node with index From; it led to the node with index

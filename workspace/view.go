@@ -84,6 +84,8 @@ type Compiled struct {
 // RequestSeen is what can be seen of an active request, in the order in which it must be looked at.
 type RequestSeen struct {
 	Alive      bool                       // the supervisor's lock is held
+	Waits      string                     // a reader asked what the agent of a live request waits for, to people; "": nothing that is known
+	Since      time.Time                  // it waits since
 	Completion *schema.Completion         // readable, complete, and the lock is free
 	Broken     string                     // a completion is there but cannot be read: why
 	Started    bool                       // spent: an agent may have been started

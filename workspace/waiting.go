@@ -19,6 +19,7 @@ const (
 	WaitNoGraph    = "no_graph"                    // the mode has no graph that takes the family
 	WaitDependency = "dependency"                  // another item must be done first
 	WaitRunner     = "runner"                      // the runner of the next stage is stalled or waits
+	WaitAgent      = "agent"                       // its agent waits: for a login that another one uses, for its provider
 	WaitApproval   = "approval"                    // somebody must approve before its next stage
 	WaitLane       = "lane"                        // every lane of the plane is taken
 	WaitExclusive  = "exclusive"                   // a plane that may not run beside this one is running
@@ -295,6 +296,10 @@ func (v *View) active(it *schema.Item) []schema.Waiting {
 		}
 	}
 	seen := v.Requests[r.Request]
+	if seen != nil && seen.Waits != "" {
+		all = append(all, schema.Waiting{Reason: WaitAgent, Message: fmt.Sprintf("its stage %s waits: %s", r.Node, seen.Waits), Since: seen.Since,
+			ClearedBy: fmt.Sprintf("time; or millrace queue cancel %s --now --reason …", it.ID)})
+	}
 	if v.NoDaemon && seen != nil && !seen.Alive {
 		return append(all, schema.Waiting{Reason: WaitNoDaemon, Stalled: true, ClearedBy: "millrace run daemon",
 			Message: "its stage " + r.Node + " is not running, and no daemon is there to take it further"})

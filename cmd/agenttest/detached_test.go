@@ -3,7 +3,6 @@
 package agenttest
 
 import (
-	"maps"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -55,17 +54,32 @@ func (w *world) events(kind string) []workspace.Event {
 
 func (w *world) daemons() int { return len(w.events(workspace.EvDaemon)) }
 
-// detached are the processes of requests: supervisors, agents and their tools.
-func (w *world) detached() []int {
-	mine := w.processes()
-	maps.DeleteFunc(mine, func(_ int, line string) bool { return strings.HasSuffix(strings.Fields(line)[0], "/millrace") })
-	return slices.Sorted(maps.Keys(mine))
+// detached are the processes of requests: supervisors, and apart from them agents and their tools.
+func (w *world) detached() (supervisors, others []int) {
+	for pid, line := range w.processes() {
+		switch filepath.Base(strings.Fields(line)[0]) {
+		case "millrace":
+		case "millrace-stage":
+			supervisors = append(supervisors, pid)
+		default:
+			others = append(others, pid)
+		}
+	}
+	slices.Sort(supervisors)
+	return supervisors, others
 }
 
-// stillThe tells whether these are all of those from before, as a supervisor and an agent are at least: what an agent had
+// changing does something while an agent works, and sees that it goes on under the same supervisor. What it has
 // started to look around for a moment may have ended.
-func stillThe(now, before []int) bool {
-	return len(now) >= 2 && !slices.ContainsFunc(now, func(pid int) bool { return !slices.Contains(before, pid) })
+func (w *world) changing(what string, change func()) {
+	w.t.Helper()
+	supervisors, agents := w.detached()
+	change()
+	supervisorsNow, agentsNow := w.detached()
+	same := slices.ContainsFunc(agents, func(pid int) bool { return slices.Contains(agentsNow, pid) })
+	if len(supervisors) != 1 || !slices.Equal(supervisorsNow, supervisors) || !same {
+		w.t.Errorf("after %s %v under %v are at work, want %v under %v", what, agentsNow, supervisorsNow, agents, supervisors)
+	}
 }
 
 // The daemon is killed in the middle of each agent's work, twice: the same daemon comes back while the builder works,
@@ -87,27 +101,23 @@ func TestDaemonKilledAndUpgraded(t *testing.T) {
 		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
 		w.drop("tasks/greet.yaml", greet)
 
-		first := w.daemon()
+		daemon := w.daemon()
 		w.await("the builder asks", building)
-		agents := w.detached()
-		kill(first)
-		second := w.daemon()
-		if now := w.detached(); !stillThe(now, agents) {
-			t.Errorf("after the daemon's death %v are at work, want %v", now, agents)
-		}
+		w.changing("the daemon's death", func() {
+			kill(daemon)
+			daemon = w.daemon()
+		})
 		close(held["builder"])
 
 		w.await("the checker asks", checking)
-		agents = w.detached()
-		kill(second)
-		w.bin = filepath.Join(built, "fresh")
-		if v := w.must("version"); !strings.Contains(v, upgraded) {
-			t.Fatalf("the binary is not the new one: %s", v)
-		}
-		w.daemon()
-		if now := w.detached(); !stillThe(now, agents) {
-			t.Errorf("after the upgrade %v are at work, want %v", now, agents)
-		}
+		w.changing("the upgrade", func() {
+			kill(daemon)
+			w.bin = filepath.Join(built, "fresh")
+			if v := w.must("version"); !strings.Contains(v, upgraded) {
+				t.Fatalf("the binary is not the new one: %s", v)
+			}
+			w.daemon()
+		})
 		close(held["checker"])
 		w.eventually("the task is done", func() bool { return w.task("greet").State == schema.StateDone })
 
@@ -143,17 +153,14 @@ func TestSupervisorKilledSessionGoesOn(t *testing.T) {
 		w.drop("tasks/greet.yaml", greet)
 		w.daemon()
 		w.await("the builder has edited", edited)
-		supervisors := 0
-		for pid, line := range w.processes() {
-			if strings.HasSuffix(strings.Fields(line)[0], "/millrace-stage") {
-				supervisors++
-				check(t, syscall.Kill(pid, syscall.SIGKILL))
-			}
+		supervisors, _ := w.detached()
+		for _, pid := range supervisors {
+			check(t, syscall.Kill(pid, syscall.SIGKILL))
 		}
 		w.eventually("the task is done", func() bool { return w.task("greet").State == schema.StateDone })
 		trace := w.assertWent("greet", "", "BUILDER_COMPLETE", "CHECKER_PASS", "UPDATE_COMPLETE")
-		if supervisors != 1 || trace.Nodes[0].Failure != schema.FailSupervisorLost {
-			t.Errorf("%d supervisors were killed; the first request: %+v", supervisors, trace.Nodes[0])
+		if len(supervisors) != 1 || trace.Nodes[0].Failure != schema.FailSupervisorLost {
+			t.Errorf("supervisors %v were killed; the first request: %+v", supervisors, trace.Nodes[0])
 		}
 		untold := ""
 		if adapter == "claude_code" { // says what it has used when it ends, and not before
@@ -182,10 +189,10 @@ func TestCancelEndsTheAgentAndItsTools(t *testing.T) {
 		w.eventually("its tools are at work", func() bool { return len(sleepers(w)) == 4 })
 		w.must("queue", "cancel", "greet", "--now", "--reason", "test")
 		w.eventually("the task is cancelled", func() bool { return w.task("greet").State == schema.StateCancelled })
-		if left := append(w.detached(), sleepers(w)...); len(left) > 0 {
-			t.Errorf("left running: %v of %v", left, w.processes())
-		}
 		kill(daemon)
+		if left := w.processes(); len(left) > 0 || len(sleepers(w)) > 0 {
+			t.Errorf("left running: %v, %v", left, sleepers(w))
+		}
 		w.must("verify")
 	})
 }

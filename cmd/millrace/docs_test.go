@@ -52,7 +52,7 @@ func pages(t *testing.T) map[string]string {
 }
 
 // marked is a generated part: <!-- fields workspace.Record --> … <!-- end -->.
-var marked = regexp.MustCompile(`(?s)<!-- (fields|values|config|graph|agents) ?([^ ]*) ?([^ ]*) -->\n(.*?)<!-- end -->`)
+var marked = regexp.MustCompile(`(?s)<!-- (fields|values|budgets|config|graph|agents) ?([^ ]*) ?([^ ]*) -->\n(.*?)<!-- end -->`)
 
 func TestDocsGeneratedParts(t *testing.T) {
 	code := newSources(t)
@@ -153,6 +153,8 @@ func (s *sources) generate(what, name, more string) string {
 		return agentTable(s.t, name)
 	case "values":
 		return s.values(name, more)
+	case "budgets":
+		return s.budgets(name, more)
 	}
 	pkg, typ, _ := strings.Cut(name, ".")
 	var b strings.Builder
@@ -278,6 +280,33 @@ func (s *sources) values(pkg, prefix string) string {
 	}
 	if n == 0 {
 		s.t.Fatalf("no constant of %s begins with %s", pkg, prefix)
+	}
+	return b.String()
+}
+
+// budgets lists the sizes, written as n or n << 10, whose names begin with a prefix.
+func (s *sources) budgets(pkg, prefix string) string {
+	s.t.Helper()
+	var b strings.Builder
+	b.WriteString("| at most | |\n|---|---|\n")
+	for _, f := range s.parse(pkg) {
+		ast.Inspect(f, func(node ast.Node) bool {
+			v, ok := node.(*ast.ValueSpec)
+			if !ok || len(v.Names) != 1 || !strings.HasPrefix(v.Names[0].Name, prefix) || len(v.Values) != 1 {
+				return true
+			}
+			size := ""
+			switch e := v.Values[0].(type) {
+			case *ast.BasicLit:
+				size = e.Value + " bytes"
+			case *ast.BinaryExpr:
+				if n, ok := e.X.(*ast.BasicLit); ok {
+					size = n.Value + " KiB"
+				}
+			}
+			fmt.Fprintf(&b, "| %s | %s |\n", size, strings.Join(strings.Fields(v.Comment.Text()), " "))
+			return true
+		})
 	}
 	return b.String()
 }

@@ -78,15 +78,27 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 		return w, nil, err
 	}
 	_, held := w.Daemon()
-	v := &workspace.View{State: s, Now: f.io.Now().UTC(), NoDaemon: !held, Troubles: w.Conditions(), Plans: plans(w), Requests: map[string]*workspace.RequestSeen{}}
+	v := &workspace.View{State: s, Now: f.io.Now().UTC(), NoDaemon: !held, Troubles: w.Conditions(), Plans: plans(w), Requests: requests(w, s)}
+	return w, v, nil
+}
+
+// requests says of every request in flight whether it is alive and what its agent waits for. What it came to only
+// the daemon reads.
+func requests(w *workspace.Workspace, s *workspace.State) map[string]*workspace.RequestSeen {
+	all := map[string]*workspace.RequestSeen{}
 	for _, r := range s.Runs {
 		if r.Request == "" {
 			continue
 		}
-		alive, err := reqdir.Alive(filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request))))
-		v.Requests[r.Request] = &workspace.RequestSeen{Alive: err == nil && alive}
+		dir := filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request)))
+		seen := &workspace.RequestSeen{}
+		if alive, err := reqdir.Alive(dir); err == nil && alive {
+			seen.Alive = true
+			seen.Waits, seen.Since = reqdir.Waiting(dir, r.Request)
+		}
+		all[r.Request] = seen
 	}
-	return w, v, nil
+	return all
 }
 
 // look reads the workspace and everything declared in it, still without a lock.
@@ -105,7 +117,8 @@ func (f *factory) look(ctx context.Context) (*workspace.Workspace, *workspace.Vi
 	}
 	v := obs.View(s)
 	_, held := w.Daemon()
-	v.NoDaemon, v.Troubles, v.Declined = !held, w.Conditions(), declined(v)
+	v.NoDaemon, v.Troubles, v.Requests = !held, w.Conditions(), requests(w, s)
+	v.Declined = declined(v)
 	return w, v, obs.Close()
 }
 

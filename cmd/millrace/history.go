@@ -193,7 +193,7 @@ func runTable(runs []runShape, io *term.IO) *term.Table {
 			at = r.End
 		}
 		state := term.Cell{Text: r.State, Style: map[string]term.Style{schema.RunRunning: term.Cyan, schema.RunParked: term.Yellow}[r.State]}
-		t.Row(r.ID, r.Item.String(), r.Plane, state, at, len(r.Steps), count(r.Tokens), term.Span(time.Duration(r.Elapsed)), io.Time(r.Started), r.Plan.Short())
+		t.Row(r.ID, r.Item.String(), r.Plane, state, at, len(r.Steps), r.used(), term.Span(time.Duration(r.Elapsed)), io.Time(r.Started), r.Plan.Short())
 	}
 	return t
 }
@@ -225,7 +225,8 @@ func runRunsShow(_ *cobra.Command, o *runsOptions) error {
 		f.Add("State", runState(r))
 		f.Add("Started", o.f.io.Time(r.Started))
 		f.Add("Elapsed", term.Span(time.Duration(s.Elapsed)))
-		f.Add("Tokens", count(s.Tokens))
+		f.Add("Tokens", s.used())
+		f.Add("Waiting for", s.Waiting)
 		f.Add("Folder", workspace.Folder+"/"+workspace.RunDir(r.ID))
 		f.Print(o.f.io)
 		if len(r.Steps) > 0 {
@@ -233,12 +234,7 @@ func runRunsShow(_ *cobra.Command, o *runsOptions) error {
 		}
 		t := term.NewTable("STAGE", "OUTCOME", "CLASS", "TOKENS", "ELAPSED", "+REQUEST", "THEN", "BECAUSE")
 		for _, st := range r.Steps {
-			var n *int64
-			if st.Tokens != nil {
-				total := st.Tokens.Total()
-				n = &total
-			}
-			t.Row(st.Node, outcomeCell(st), join(st.Class, st.Failure), count(n), elapsed(st), st.Request, st.To, join(monitor.Reason(st.Why, st.Outcome, st.To), st.Message))
+			t.Row(st.Node, outcomeCell(st), join(st.Class, st.Failure), usedBy(st), elapsed(st), st.Request, st.To, join(monitor.Reason(st.Why, st.Outcome, st.To), st.Message))
 		}
 		t.Print(o.f.io, wide)
 	}})

@@ -105,27 +105,36 @@ func join(a, b string) string {
 // runShape is a run with what it cost so far.
 type runShape struct {
 	*schema.Run
-	Tokens  *int64          `json:"tokens,omitempty"` // of its stages so far; absent: unknown
+	Tokens  *int64          `json:"tokens,omitempty"`          // of its stages so far; absent: unknown
+	AtLeast bool            `json:"tokens_at_least,omitempty"` // what some stage of it used is unknown, or known in part
 	Elapsed schema.Duration `json:"elapsed"`
-	Alive   *bool           `json:"alive,omitempty"` // its request's supervisor holds its lock
+	Alive   *bool           `json:"alive,omitempty"`   // its request's supervisor holds its lock
+	Waiting string          `json:"waiting,omitempty"` // what its agent waits for now
 }
 
 func runOf(v *workspace.View, r *schema.Run, now time.Time) runShape {
-	s := runShape{Run: r, Tokens: tokens(r)}
+	s := runShape{Run: r}
+	s.Tokens, s.AtLeast = tokens(r)
 	end := r.Ended
 	if end.IsZero() {
 		end = now
 	}
 	s.Elapsed = schema.Duration(end.Sub(r.Started).Round(time.Millisecond))
 	if v != nil && r.Request != "" && v.Requests[r.Request] != nil {
-		s.Alive = &v.Requests[r.Request].Alive
+		s.Alive, s.Waiting = &v.Requests[r.Request].Alive, v.Requests[r.Request].Waits
 	}
 	return s
 }
 
-func tokens(r *schema.Run) *int64 {
-	var sum *int64
-	for _, s := range r.Steps {
+// tokens are those of a run's stages as far as they are known, and whether they are more than that. Where no agent was
+// started none were used; what a lost request used after it was last heard of nobody knows.
+func tokens(r *schema.Run) (sum *int64, atLeast bool) {
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.Tokens == nil && s.Started.IsZero() {
+			continue
+		}
+		atLeast = atLeast || !s.Tokens.Known() || s.Lost()
 		if s.Tokens == nil {
 			continue
 		}
@@ -134,7 +143,16 @@ func tokens(r *schema.Run) *int64 {
 		}
 		*sum += s.Tokens.Total()
 	}
-	return sum
+	return sum, atLeast && sum != nil
+}
+
+// used shows what a run's stages used: "≥12.3k" when that is not all.
+func (r runShape) used() string { return pick2(r.AtLeast, "≥", "") + count(r.Tokens) }
+
+// usedBy shows what one stage used.
+func usedBy(s schema.Step) string {
+	one, atLeast := tokens(&schema.Run{Steps: []schema.Step{s}})
+	return pick2(atLeast, "≥", "") + count(one)
 }
 
 // count shows a number of tokens: 950, 12.3k, 1.4M; "-" when unknown.

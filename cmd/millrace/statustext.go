@@ -139,7 +139,7 @@ func (s *statusShape) tables(io *term.IO, wide bool) {
 		blank()
 		t := term.NewTable("RUNNING", "PLANE", "AT", "ELAPSED", "TOKENS", "+RUN", "STATE")
 		for _, r := range s.Runs {
-			t.Row(term.Cell{Text: r.Item.String(), Style: term.Bold}, r.Plane, r.Node, term.Span(time.Duration(r.Elapsed)), count(r.Tokens), r.ID, r.state())
+			t.Row(term.Cell{Text: r.Item.String(), Style: term.Bold}, r.Plane, r.Node, term.Span(time.Duration(r.Elapsed)), r.used(), r.ID, r.state())
 		}
 		t.Print(io, wide)
 	}
@@ -198,6 +198,9 @@ func (s *statusShape) stuck(io *term.IO) {
 func (r runShape) state() string {
 	if r.Alive != nil && !*r.Alive && r.Request != "" {
 		return r.State + ", its agent is not alive"
+	}
+	if r.Waiting != "" {
+		return r.State + ", its agent waits: " + r.Waiting
 	}
 	return r.State
 }

@@ -70,6 +70,9 @@ func runRunsTrace(_ *cobra.Command, o *runsOptions) error {
 		return err
 	}
 	t := workspace.TraceOf(r)
+	if r.Request != "" {
+		t.Nodes[len(t.Nodes)-1].Waiting = waits(w, r)
+	}
 	switch o.out.Value {
 	case "mermaid":
 		_, err = io.WriteString(o.f.io.Out, traceMermaid(t))
@@ -79,6 +82,16 @@ func runRunsTrace(_ *cobra.Command, o *runsOptions) error {
 		return err
 	}
 	return o.f.io.Print(o.out.Value, term.Report{Data: t, Names: []string{r.ID}, Text: func(bool) { traceText(o.f.io, r, t) }})
+}
+
+// waits is what the agent of a run's live request waits for.
+func waits(w *workspace.Workspace, r *schema.Run) string {
+	dir := filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request)))
+	if alive, err := reqdir.Alive(dir); err != nil || !alive {
+		return ""
+	}
+	what, _ := reqdir.Waiting(dir, r.Request)
+	return what
 }
 
 func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
@@ -94,7 +107,7 @@ func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
 	for i, st := range r.Steps {
 		c := outcomeCell(st)
 		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s%s  → %-*s  %s\n", width, st.Node, io.Paint(c.Style, c.Text), strings.Repeat(" ", said-len(c.Text)),
-			to, st.To, io.Paint(term.Dim, strings.TrimSpace(elapsed(st)+"  "+monitor.Reason(term.OneLine(st.Why), st.Outcome, st.To))))
+			to, st.To, io.Paint(term.Dim, strings.TrimSpace(elapsed(st)+"  "+spent(r, st)+monitor.Reason(term.OneLine(st.Why), st.Outcome, st.To))))
 		if st.Message != "" {
 			_, _ = fmt.Fprintf(io.Out, "  %-*s  %s\n", width, "", term.OneLine(st.Message))
 		}
@@ -107,6 +120,20 @@ func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {
 		return
 	}
 	_, _ = fmt.Fprintf(io.Out, "  %-*s  %s\n", width, r.Node, io.Paint(term.Cyan, r.State))
+	if what := t.Nodes[len(t.Nodes)-1].Waiting; what != "" {
+		_, _ = fmt.Fprintf(io.Out, "  %-*s  %s\n", width, "", io.Paint(term.Yellow, "its agent waits: "+what))
+	}
+}
+
+// spent tells the tokens of a stage, in a run where anybody counted them.
+func spent(r *schema.Run, st schema.Step) string {
+	if sum, _ := tokens(r); sum == nil || st.Started.IsZero() {
+		return ""
+	}
+	if st.Tokens == nil {
+		return "tokens unknown  "
+	}
+	return usedBy(st) + " tokens  "
 }
 
 func traceMermaid(t workspace.Trace) string {

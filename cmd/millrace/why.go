@@ -55,8 +55,11 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 	s.planes(v)
 	answers := []whyShape{}
 	for _, p := range s.Planes {
-		all := orEmpty(v.IdleObstacles(p.Plane))
-		answers = append(answers, whyShape{Subject: p.Plane, State: pick2(len(all) > 0, "idle", "running"), Waiting: all})
+		a := whyShape{Subject: p.Plane, State: "running", Waiting: agents(v, p.Running)}
+		if all := v.IdleObstacles(p.Plane); len(all) > 0 {
+			a.State, a.Waiting = "idle", all
+		}
+		answers = append(answers, a)
 	}
 	if len(s.Planes) == 0 {
 		answers = append(answers, whyShape{Subject: "workspace", State: "idle", Waiting: v.Standing()})
@@ -67,6 +70,20 @@ func runWhy(cmd *cobra.Command, o *whyOptions) error {
 		}
 		o.besides(v)
 	}, names(answers, func(a whyShape) string { return a.Subject })...))
+}
+
+// agents are the waits of agents that run: their planes are not idle, and yet nothing goes on there.
+func agents(v *workspace.View, running []schema.Key) []schema.Waiting {
+	waits := []schema.Waiting{}
+	for _, k := range running {
+		for _, w := range v.Obstacles(k) {
+			if w.Reason == workspace.WaitAgent {
+				w.Message = k.String() + ": " + w.Message
+				waits = append(waits, w)
+			}
+		}
+	}
+	return waits
 }
 
 // besides tells what lies in the way of work that is not even queued.

@@ -40,10 +40,10 @@ func eachArtifactNamed(t *testing.T, p *schema.Plan, plane, node string) (named 
 	kind := p.Kind(plane, node)
 	s := &stage{
 		plan: p, run: &schema.Run{ID: "run-1", Request: "req-1", Plane: plane, Node: node},
-		item: &schema.Item{Family: kind.Owns[0], ID: "a", Generation: 1}, document: []byte("# A\n"),
+		item: &schema.Item{Family: kind.Owns[0], ID: "a", Generation: 1}, work: &material{text: "# A\n"},
 	}
 	req := s.request(&workspace.View{State: workspace.NewState()})
-	prompt := string(s.prompt(req, nil))
+	prompt := s.prompt(req, nil).String()
 	for _, a := range kind.Writes {
 		if !slices.ContainsFunc(outcomes(kind), a.NeededFor) {
 			continue

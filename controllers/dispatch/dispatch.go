@@ -135,7 +135,7 @@ func (c *chooser) offer(s *stage) *reconcile.Proposal {
 	if !c.opens(s) {
 		return &reconcile.Proposal{Mutation: s.start(c.View)}
 	}
-	contract, missing := c.Contract(s.item, s.document)
+	contract, missing := c.Contract(s.item, s.document.Data)
 	if len(missing) > 0 {
 		return &reconcile.Proposal{Observe: missing, After: c.after}
 	}

@@ -12,15 +12,6 @@ import (
 	"millrace/workspace"
 )
 
-// What the judge of a lineage is shown, at most. The rest is named with the file that has it.
-const (
-	showContract = 64 << 10  // bytes of one file of the contract
-	showEvidence = 24 << 10  // bytes of the evidence, as the prompt tells it
-	readTraces   = 500       // runs, of the items that ended last
-	readResults  = 512 << 10 // bytes of their traces in all
-	showMessage  = 500       // bytes of one result's message
-)
-
 // A lineage is what the judge of a closure target is shown: the contract, the verdict before, and what came of all
 // work.
 type lineage struct {
@@ -29,10 +20,12 @@ type lineage struct {
 	contract []*material
 	before   []*material // what was kept of the latest verdict
 	window   schema.Evidence
+	evidence *material // the window as it lies in the request folder
+	told     int       // bytes that the prompt may tell of it
 }
 
 // judge gathers the lineage of the stage's item.
-func (s *stage) judge(r *reader) {
+func (s *stage) judge(r *reader, left *pool) {
 	it := s.item
 	c := it.Closure
 	if c == nil {
@@ -45,17 +38,19 @@ func (s *stage) judge(r *reader) {
 	for _, f := range c.Contract {
 		m := &material{Name: "contract", Path: f.Path, Digest: f.Digest}
 		if a, changed, found := r.written(f.Path, f.Digest); found {
-			m.take(a, showContract)
+			take(m, a, showContract, left)
 			if changed && m.Why == "" {
 				m.mend = a.Data
 			}
 		}
 		l.contract = append(l.contract, m)
 	}
+	l.told = min(showEvidence, int(*left))
+	*left -= pool(l.told)
 	for _, file := range c.Kept {
 		m := &material{Name: "earlier " + path.Base(path.Dir(file)), Path: file}
 		if a, found := r.ask(workspace.AskFile(file)); found {
-			m.take(a, showFile)
+			take(m, a, showFile, left)
 		}
 		l.before = append(l.before, m)
 	}
@@ -68,7 +63,7 @@ func (l *lineage) gather(r *reader) {
 	items := slices.SortedFunc(r.Lineage(l.window.RootSpecID), func(a, b *schema.Item) int {
 		return cmp.Or(cmp.Compare(b.EndedSeq, a.EndedSeq), workspace.CompareKeys(a.Key(), b.Key()))
 	})
-	traces, left := 0, readResults
+	traces, left := 0, readTrace
 	for _, it := range items {
 		e := schema.EvidenceItem{
 			Item: it.Key(), Title: it.Title, State: it.State, Path: it.Path, Generation: it.Generation, Run: it.Run,
@@ -112,15 +107,18 @@ func results(a workspace.Answer) (end string, all []schema.EvidenceResult, withh
 
 // brief cuts a text and says so.
 func brief(text string) string {
-	if len(text) <= showMessage {
+	if len(text) <= leaveMessage {
 		return text
 	}
-	return strings.ToValidUTF8(text[:showMessage], "") + " … (the trace has the rest)"
+	return strings.ToValidUTF8(text[:leaveMessage], "") + " … (the trace has the rest)"
 }
 
 // write puts the window into the request folder, and a contract that somebody changed back to what it was.
-func (l *lineage) write(v *workspace.View, m *workspace.Mutation, file string) {
+func (l *lineage) write(m *workspace.Mutation, file string) {
+	l.evidence = &material{Name: "evidence window", Path: file}
 	m.PutJSON(file, l.window)
+	op := &m.Ops[len(m.Ops)-1]
+	l.evidence.Digest, l.evidence.Size = op.Digest, len(op.Content())
 	for _, c := range l.contract {
 		if c.mend != nil {
 			m.PutFile(c.Path, workspace.Projection, c.mend)
@@ -146,9 +144,11 @@ func (l *lineage) contracts(p *page) {
 	}
 	p.head("The judgement before")
 	p.line("Verdict %d of this generation: %s, in journal record %d. What was still to do:\n", c.Verdicts, c.Verdict, c.Judged)
+	var gaps []string
 	for _, gap := range c.Gaps {
-		p.line("- %s", strings.Join(strings.Fields(gap), " "))
+		gaps = append(gaps, "- "+inline(gap, showMessage))
 	}
+	p.list(showGaps, gaps, "which the verdict lists")
 	p.line("")
 	p.materials(l.before)
 }
@@ -165,20 +165,18 @@ func (s *stage) unproven(p *page) {
 }
 
 // evidence tells the window in a form to be read.
-func (l *lineage) evidence(p *page, folder string) {
+func (l *lineage) tell(p *page, folder string) {
 	p.head("What came of the work")
 	p.line("Every item of the lineage, what ended last first. `%s%s` says the same for programs, with digests;", folder, schema.EvidenceWindow)
 	p.line("%q means: ended since the judgement before, by the journal's records.\n", "new")
-	left := showEvidence
-	for i, e := range l.window.Items {
-		text := telling(e)
-		if left -= len(text); left < 0 {
-			p.line("- … and %d more, which are listed in `%s%s`.", len(l.window.Items)-i, folder, schema.EvidenceWindow)
-			return
-		}
-		p.WriteString(text)
+	var all []string
+	for _, e := range l.window.Items {
+		all = append(all, telling(e))
 	}
-	if len(l.window.Items) == 0 {
+	from := p.Len()
+	p.list(l.told, all, "which are listed in `"+folder+schema.EvidenceWindow+"`")
+	l.evidence.Shown = p.Len() - from
+	if len(all) == 0 {
 		p.line("There is none.")
 	}
 }
@@ -186,7 +184,7 @@ func (l *lineage) evidence(p *page, folder string) {
 // telling is one item with its results.
 func telling(e schema.EvidenceItem) string {
 	p := new(page)
-	text := fmt.Sprintf("- %s %s%s: %s", e.Item.Family, e.Item.ID, quotedTitle(e.Title), e.State)
+	text := fmt.Sprintf("- %s %s%s: %s", e.Item.Family, e.Item.ID, titled(e.Title), e.State)
 	if e.EndedSeq > 0 {
 		text += fmt.Sprintf(", record %d", e.EndedSeq)
 	}
@@ -196,9 +194,9 @@ func telling(e schema.EvidenceItem) string {
 	if e.End != "" {
 		text += ", ended at " + e.End
 	}
-	p.line("%s; `%s`", text, path.Join(workspace.Folder, e.Path))
+	p.line("%s; %s", text, code(path.Join(workspace.Folder, e.Path)))
 	if e.Withheld != "" {
-		p.line("  - its results are not listed: %s; see `%s`", e.Withheld, path.Join(workspace.Folder, e.Trace))
+		p.line("  - its results are not listed: %s; see %s", inline(e.Withheld, showMessage), code(path.Join(workspace.Folder, e.Trace)))
 	}
 	for _, r := range e.Results {
 		line := "  - " + r.Node + ": " + r.Outcome
@@ -207,7 +205,7 @@ func telling(e schema.EvidenceItem) string {
 		}
 		p.line("%s%s%s", line, colon(r.Message), left(e.Run, r))
 	}
-	return p.String()
+	return strings.TrimSuffix(p.String(), "\n")
 }
 
 // left names the files that a stage left.
@@ -215,12 +213,5 @@ func left(run string, r schema.EvidenceResult) string {
 	if len(r.Artifacts) == 0 {
 		return ""
 	}
-	return "; " + strings.Join(sortedKeys(r.Artifacts), ", ") + " in `" + path.Join(workspace.Folder, workspace.RequestDir(run, r.Request)) + "/`"
-}
-
-func quotedTitle(title string) string {
-	if title == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (%s)", title)
+	return "; " + inline(strings.Join(sortedKeys(r.Artifacts), ", "), showMessage) + " in `" + path.Join(workspace.Folder, workspace.RequestDir(run, r.Request)) + "/`"
 }

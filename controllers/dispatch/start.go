@@ -20,9 +20,14 @@ type stage struct {
 	item  *schema.Item // as the view has it
 	claim bool         // the run's first
 
-	document []byte      // of the item, canonical
-	shown    []*material // what the prompt shows or names
+	document workspace.Answer // of the item, canonical
+	work     *material        // what is shown of it
+	shown    []*material      // what the prompt shows or names of earlier stages
+	aside    []*material      // what it does not even name
+	past     []entry          // history of the lineage
+	own      []entry          // of the item itself, beside that
 
+	kin     *kin              // of any other item: what is around it
 	closing *lineage          // of a closure target: what its judge is shown
 	held    []schema.File     // files of a held claim that are laid out
 	data    map[string][]byte // their bytes, by path
@@ -42,6 +47,9 @@ func (s *stage) start(v *workspace.View) *workspace.Mutation {
 		it.Run, it.Observed, it.Attempts = r.ID, it.Generation, it.Attempts+1
 		m.MoveItem(v, it, schema.StateActive)
 		m.PutTrace(r)
+	}
+	if s.work != nil {
+		s.work.Path = it.Path
 	}
 	req := s.request(v)
 	m.PutRun(r)
@@ -63,11 +71,13 @@ func (s *stage) start(v *workspace.View) *workspace.Mutation {
 // show writes what the agent reads.
 func (s *stage) show(v *workspace.View, m *workspace.Mutation, dir string, req *schema.Request) {
 	if s.closing != nil {
-		s.closing.write(v, m, path.Join(dir, schema.EvidenceWindow))
+		s.closing.write(m, path.Join(dir, schema.EvidenceWindow))
 	}
 	skills := s.skills()
-	m.PutFile(path.Join(dir, schema.PromptFile), "", s.prompt(req, skills))
-	m.PutJSON(path.Join(dir, schema.ContextFile), s.context(v, req, skills))
+	s.past, s.own = s.recall(v)
+	p := s.prompt(req, skills)
+	m.PutFile(path.Join(dir, schema.PromptFile), "", []byte(p.String()))
+	m.PutJSON(path.Join(dir, schema.ContextFile), s.manifest(req, p, skills))
 	for _, file := range skills {
 		m.PutFile(path.Join(dir, file), "", []byte(s.plan.Assets[file]))
 	}
@@ -95,25 +105,12 @@ func (s *stage) request(v *workspace.View) *schema.Request {
 		req.Permission = cmp.Or(req.Permission, runner.Permission)
 	}
 	req.Runner.Name = n.Runner
-	req.Session = session(r)
+	req.Session = r.Resumes()
 	if len(req.Checks) > 0 {
 		req.ChecksBefore = kind.Checks == "before" || r.Held != nil
 		req.ChecksAfter = s.plan.ChecksAfter(r.Plane, r.Node)
 	}
 	return req
-}
-
-// session is what the request may go on with: the agent's of the last request, when that had to do the same and came
-// to nothing for a reason that was not the stage's.
-func session(r *schema.Run) *schema.Session {
-	if len(r.Steps) == 0 || r.Held != nil {
-		return nil
-	}
-	last := r.Steps[len(r.Steps)-1]
-	if last.Node != r.Node || last.To != r.Node || last.Failure == "" || schema.Scope(last.Failure) == "stage" {
-		return nil
-	}
-	return last.Session
 }
 
 // outcomes are the legal ones of a kind, sorted.

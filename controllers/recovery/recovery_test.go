@@ -15,6 +15,7 @@ import (
 	"millrace/reconcile"
 	"millrace/schema"
 	"millrace/workspace"
+	"millrace/workspace/reqdir"
 )
 
 func world(t *testing.T) *controllertest.World {
@@ -123,6 +124,30 @@ func TestSalvagedClaimWithoutItsChecksIsNotTaken(t *testing.T) {
 	o.Settle()
 	if r := o.Run(); r.Node != "checker" || r.Restarts != 1 {
 		t.Errorf("run is %+v", r)
+	}
+}
+
+// What a lost supervisor knew of its agent's session lies in the request folder, and the next request goes on with it.
+func TestALostRequestsSessionGoesOn(t *testing.T) {
+	o := started(t)
+	r := o.Run()
+	dir := o.Path(o.Request(r))
+	if _, err := reqdir.Spend(dir); err != nil {
+		t.Fatal(err)
+	}
+	o.Leave(r, schema.SessionFile, `{"request":"`+r.Request+`","session":"s-1","tokens":{"input":1000,"output":50}}`)
+	c, err := reqdir.Salvage(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Requests = map[string]*workspace.RequestSeen{r.Request: {Started: true, Salvage: c}}
+	o.Settle()
+	req := o.AskedFor()
+	if req.ID == r.Request || req.Session == nil || req.Session.ID != "s-1" || req.Session.Request != r.Request || req.Session.Tokens.Total() != 1050 {
+		t.Errorf("request %s goes on with %+v", req.ID, req.Session)
+	}
+	if s := o.Run().Steps[0]; s.Failure != schema.FailSupervisorLost || s.Tokens.Total() != 1050 {
+		t.Errorf("the lost one is %+v", s)
 	}
 }
 

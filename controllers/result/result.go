@@ -141,9 +141,24 @@ func (h *harvest) begin() {
 	for _, f := range h.c.Artifacts {
 		h.step.Artifacts[f.Path] = f.Digest
 	}
-	if h.kind.RetrySafe() {
-		h.step.Session = h.c.Session
+}
+
+// carried is the session that is left of a request which was to go on with the given one. One that came to nothing before
+// its agent spoke leaves what it was given, and what an agent does not tell anew of the same session still holds. An
+// agent that was there and did not begin could not go on with it: the next one starts anew.
+func carried(c *schema.Completion, class string, given *schema.Session) *schema.Session {
+	now := c.Session
+	switch {
+	case now == nil && class == schema.FailNotStarted && !c.Started.IsZero():
+		return nil
+	case now == nil:
+		return given
+	case given != nil && now.ID == given.ID && now.Tokens == nil:
+		s := *now
+		s.Tokens = given.Tokens
+		return &s
 	}
+	return now
 }
 
 // failedChecks are those after the stage, else, when there were none, those before it.
@@ -166,6 +181,9 @@ func failedChecks(c *schema.Completion) []schema.CheckRecord {
 func (h *harvest) decide(v schema.Verdict, to, why string) {
 	h.step.Outcome, h.step.Class, h.step.Failure = v.Outcome, v.Class, v.Failure
 	h.step.Message, h.step.To, h.step.Why = v.Message, to, why
+	if h.kind.RetrySafe() && v.Failure != "" && schema.Scope(v.Failure) != "stage" {
+		h.step.Session = carried(h.c, v.Failure, h.run.Resumes())
+	}
 	h.run.Steps = append(h.run.Steps, h.step)
 	h.run.Request, h.run.Salvaged = "", nil
 	h.item.Last = &schema.Outcome{

@@ -8,6 +8,9 @@ import (
 	"millrace/schema"
 )
 
+// maxMessage is how many bytes an agent may give as its reason: they are shown wherever the item is.
+const maxMessage = 2000
+
 // verdict normalises the completion. A verdict with a Failure has no outcome yet: which one the failure
 // takes, if any, is decided afterwards.
 func (h *harvest) verdict() schema.Verdict {
@@ -88,7 +91,7 @@ func (h *harvest) claimed() schema.Verdict {
 	}
 	due, passed := h.checks()
 	return schema.Verdict{
-		Outcome: claim.Outcome, Class: class, Message: said(claim), Metadata: claim.Metadata,
+		Outcome: claim.Outcome, Class: class, Message: schema.OneLine(claim.Message(), maxMessage), Metadata: claim.Metadata,
 		ChecksRun: due, ChecksPassed: passed,
 	}
 }
@@ -111,16 +114,6 @@ func (h *harvest) lacks(outcome string) string {
 			return f.Path == a.File || strings.HasSuffix(a.File, "/") && strings.HasPrefix(f.Path, a.File)
 		}) {
 			return a.File
-		}
-	}
-	return ""
-}
-
-// said is the reason that an agent may give in its metadata.
-func said(c *schema.Claim) string {
-	for _, key := range []string{"message", "reason"} {
-		if text, ok := c.Metadata[key].(string); ok {
-			return text
 		}
 	}
 	return ""

@@ -135,7 +135,7 @@ func (b binder) node(name string, n *schema.Node) {
 		}
 	}
 	set("entrypoint", &n.Entrypoint, first(said(mode.Entrypoint, inMode), said(n.Entrypoint, inGraph), said(kind.Entrypoint, "stage kind "+stage)))
-	n.Skills = distinct(slices.Concat([]string{kind.Skill}, n.Skills, mode.Skills))
+	n.Skills = distinct(slices.Concat([]string{kind.Skill}, kind.Skills, n.Skills, mode.Skills))
 
 	set("runner", &n.Runner, first(said(config.Runner, inConfig("runner")), said(mode.Runner, inMode),
 		said(b.mode.Runner, "mode "+b.mode.ID), said(n.Runner, inGraph),

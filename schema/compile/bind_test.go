@@ -277,7 +277,7 @@ func TestInputs(t *testing.T) {
 	got := slices.Sorted(maps.Keys(r.Inputs))
 	want := []string{"families/blueprint_draft.cue", "families/closure_target.cue", "families/incident.cue", "families/learning_request.cue", "families/probe.cue", "families/spec.cue", "families/task.cue",
 		"graphs/execution.standard.cue", "graphs/execution.with_integrator.cue", "graphs/own.cue", "graphs/planning.standard.cue", "millrace.yaml",
-		"modes/codex.cue", "modes/triggers.cue", "stages/execution.cue", "stages/planning.cue"}
+		"modes/codex.cue", "modes/triggers.cue", "skills/INDEX.md", "skills/shared/deep-audit/SKILL.md", "stages/execution.cue", "stages/planning.cue"}
 	for _, stage := range []string{"builder", "checker", "consultant", "doublechecker", "fixer", "integrator", "troubleshooter", "updater"} {
 		want = append(want, "entrypoints/execution/"+stage+".md", "skills/stage/execution/"+stage+"-core/SKILL.md")
 	}

@@ -68,6 +68,7 @@ func isAsset(name string) bool {
 type compiler struct {
 	src    Source
 	report report
+	advice report // shown when nothing is wrong
 	inputs map[string]schema.Digest
 	config *configuration
 	assets *workflow
@@ -157,11 +158,17 @@ func (c *compiler) lookAside() {
 		}
 	}
 	for _, id := range c.assets.ids("stages") {
-		if c.plan.Stages[id] == nil {
-			c.assets.kind(id, &r)
+		if c.plan.Stages[id] != nil {
+			continue
+		}
+		if kind := c.assets.kind(id, &r); kind != nil && c.src.Files[kind.Entrypoint] != nil {
+			linter{c.src.Files, &r, &c.advice}.entrypoint(kind.Entrypoint, kind)
 		}
 	}
 	c.report.aside(r.all...)
+	if !c.report.failed() {
+		c.report.aside(c.advice.all...)
+	}
 }
 
 // readConfig takes the configuration file that is asked for, else the one there is, or all defaults.

@@ -11,9 +11,9 @@ import (
 	"millrace/schema"
 )
 
-// embed takes the bytes of entrypoints and skills into the plan, and holds the entrypoints to naming what
-// their stages must write.
+// embed takes the bytes of entrypoints and skills into the plan, and holds them to what agents need of them.
 func (c *compiler) embed() {
+	lint := linter{c.src.Files, &c.report, &c.advice}
 	for _, plane := range slices.Sorted(maps.Keys(c.plan.Graphs)) {
 		graph := c.plan.Graphs[plane]
 		for _, name := range slices.Sorted(maps.Keys(graph.Nodes)) {
@@ -21,11 +21,20 @@ func (c *compiler) embed() {
 			at, subj := c.assets.at.name("graphs", graph.ID, "nodes", name), subject("graph", graph.ID)
 			if c.entrypoint(node.Entrypoint, at, subj, "nodes."+name) {
 				c.checkArtifacts(node)
+				for _, file := range lint.entrypoint(node.Entrypoint, c.plan.Stages[node.Stage]) {
+					c.inputs[file] = schema.DigestOf(c.src.Files[file])
+				}
 			}
 			for _, skill := range node.Skills {
-				c.skill(skill, at, subj, "nodes."+name)
+				if c.skill(skill, at, subj, "nodes."+name) {
+					lint.skill(skill)
+				}
 			}
 		}
+	}
+	if data, there := c.src.Files[schema.SkillsIndex]; there {
+		c.inputs[schema.SkillsIndex] = schema.DigestOf(data) // prompts name it, and agents read it where it lies
+		lint.paths(schema.SkillsIndex, "the index")
 	}
 }
 
@@ -48,14 +57,14 @@ func (c *compiler) entrypoint(name string, at place, subject, field string) bool
 }
 
 // skill takes a skill with every text file beside it.
-func (c *compiler) skill(name string, at place, subject, field string) {
+func (c *compiler) skill(name string, at place, subject, field string) bool {
 	if !strings.HasPrefix(name, "skills/") || path.Base(name) != "SKILL.md" || path.Clean(name) != name {
 		c.report.errorAt(at, subject, field, fmt.Sprintf("%q is no skill", name), "a skill is a file SKILL.md in a folder of its own below skills/")
-		return
+		return false
 	}
 	if _, there := c.src.Files[name]; !there {
 		c.report.errorAt(at, subject, field, fmt.Sprintf("its skill %s does not exist", name), "write it, or name another one: skill: \"skills/…/SKILL.md\"")
-		return
+		return false
 	}
 	folder := path.Dir(name) + "/"
 	for _, file := range slices.Sorted(maps.Keys(c.src.Files)) {
@@ -69,6 +78,7 @@ func (c *compiler) skill(name string, at place, subject, field string) {
 		}
 		c.plan.Assets[file], c.inputs[file] = string(data), schema.DigestOf(data)
 	}
+	return true
 }
 
 // checkArtifacts: a stage cannot write what its prompt never names.

@@ -98,14 +98,23 @@ modes: support: {
 	plane_order: ["support", "execution"]
 }
 `,
-	"entrypoints/support/answerer.md":              "# Answerer\nWrite answer.md.\n",
-	"entrypoints/review.md":                        "# Reviewer\nJudge the answer.\n",
-	"skills/stage/support/answerer-core/SKILL.md":  "# Answering\n",
-	"skills/own/SKILL.md":                          "# House style\n",
+	"entrypoints/support/answerer.md":              prompt("Answerer", "Into answer.md."),
+	"entrypoints/review.md":                        prompt("Reviewer", ""),
+	"skills/stage/support/answerer-core/SKILL.md":  "---\nname: answerer-core\ndescription: How to answer.\n---\n\n# Answering\n",
+	"skills/own/SKILL.md":                          "---\nname: own\ndescription: How we say it.\n---\n\n# House style\n",
 	"skills/own/references/words.md":               "Please, thank you.\n",
 	"skills/own/picture.bin":                       "\xff\xfe",
 	"skills/stage/support/answerer-core/.hidden":   "left out",
 	"skills/stage/support/answerer-core/notes.md~": "left out",
+}
+
+// prompt is an entrypoint with all that is asked of one.
+func prompt(title, write string) string {
+	text := "# " + title + "\n\n## Purpose\n\nHelp.\n\n## What to read\n\nThe ticket.\n\n## What you may do\n\nRead.\n\n## How to end\n\nWell.\n"
+	if write != "" {
+		text += "\n## What to write\n\n" + write + "\n"
+	}
+	return text
 }
 
 // TestOwnWorkflow: an operator's stages, graph, mode and family compile and route like ours.

@@ -43,10 +43,12 @@ func Salvage(dir string) (*schema.Completion, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Session, err = session(dir, r.ID); err != nil {
+	if c.Session, err = session(dir, r); err != nil {
 		return nil, err
 	}
-	c.Tokens = spent(r, c.Session)
+	if c.Session != nil {
+		c.Tokens = own(c.Session, r.Session)
+	}
 	if exit != "" {
 		c.Exit = exit
 		c.Failure, c.Detail = endingClass[exit], "the agent was being ended when its supervisor was lost"
@@ -60,34 +62,6 @@ func Salvage(dir string) (*schema.Completion, error) {
 		return nil, err
 	}
 	return c, List(dir, r, c)
-}
-
-// spent is what the lost agent had used of tokens when it was last heard of; nil: it did not say.
-func spent(r *schema.Request, s *schema.Session) *schema.Tokens {
-	if s == nil {
-		return nil
-	}
-	var before *schema.Tokens
-	if r.Session != nil {
-		before = r.Session.Tokens
-	}
-	return s.Tokens.Since(before)
-}
-
-// session is what the supervisor had written down of the agent's session.
-func session(dir, request string) (*schema.Session, error) {
-	var s schema.Session
-	if err := readJSON(filepath.Join(dir, schema.SessionFile), &s); err != nil {
-		if useless(err) {
-			return nil, nil
-		}
-		return nil, err
-	}
-	if s.ID == "" || s.Request != request {
-		return nil, nil
-	}
-	s.Waiting = ""
-	return &s, nil
 }
 
 // useless reports whether a file is missing, or there but nothing that can be read.

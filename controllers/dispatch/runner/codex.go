@@ -59,29 +59,47 @@ type codex struct {
 	remarks []string
 }
 
-// sit gives codex its folder. A key goes into the run's own only by the environment: neither codex nor its tools write
-// down what they are not shown.
+// sit gives codex its folder. Keys go no further than its environment: it does not write them down, and its tools, of
+// which everything is written down, are not shown them.
 func (c *codex) sit(a *agent) error {
 	traits, r := schema.AdapterOf("codex_cli"), &c.job.request.Runner
 	user, seat := seatOf(traits, r, a.env).dir, c.job.sit(traits, a.env)
 	c.home, c.own = seat.dir, seat.key != ""
-	if !c.own {
+	if profile := filepath.Join(user, r.Profile+".config.toml"); r.Profile != "" {
+		if _, err := os.Stat(profile); err != nil {
+			return refuse(schema.FailRunnerNotFound, "runner %q has the profile %q, and codex would go on without it: %v; write that file, or change runners.%s.profile",
+				r.Name, r.Profile, err, r.Name)
+		}
+	}
+	if c.own {
+		if err := c.makeHome(a, user, seat); err != nil {
+			return err
+		}
+	} else {
 		a.slot = seat.dir
-		return nil
 	}
+	c.secrets = map[string]string{}
+	for _, name := range append([]string{r.KeyEnv}, traits.Keys...) {
+		if value := lookup(a.env, name); name != "" && value != "" {
+			c.secrets[name] = value
+		}
+	}
+	return nil
+}
+
+// makeHome makes a folder of the run's own, and hands the key over under the name that codex reads it by.
+func (c *codex) makeHome(a *agent, user string, own seat) error {
 	settings := codexSettings
-	if r.Profile != "" {
-		settings = append(slices.Clone(settings), r.Profile+".config.toml")
+	if profile := c.job.request.Runner.Profile; profile != "" {
+		settings = append(slices.Clone(settings), profile+".config.toml")
 	}
-	if err := seat.make(user, settings...); err != nil {
+	if err := own.make(user, settings...); err != nil {
 		return err
 	}
-	key := lookup(a.env, seat.key)
-	a.env = put(a.env, traits.Folder, seat.dir)
+	a.env = put(a.env, schema.AdapterOf("codex_cli").Folder, own.dir)
 	if lookup(a.env, codexKey) == "" {
-		a.env = put(a.env, codexKey, key)
+		a.env = put(a.env, codexKey, lookup(a.env, own.key))
 	}
-	c.secrets = map[string]string{seat.key: key, codexKey: lookup(a.env, codexKey)}
 	return nil
 }
 

@@ -127,6 +127,7 @@ func TestCodexCommandLine(t *testing.T) {
 	} {
 		b := newCodex(t, "", codexStarted, codexDone, codexFinished)
 		git(t, b.project, "init", "-q")
+		b.write(filepath.Join(b.user(), ".codex", "fast.config.toml"), "")
 		b.request.Permission, b.request.Model, b.request.Thinking = permission, "m-1", "high"
 		r := &b.request.Runner
 		r.Command, r.Profile, r.Args = filepath.Join("home", "bin", "codex"), "fast", []string{"-c", "model_verbosity=low"}
@@ -137,6 +138,17 @@ func TestCodexCommandLine(t *testing.T) {
 		if got := strings.Join(b.argv(), " "); got != all {
 			t.Errorf("%q: called with\n%s\nnot\n%s", permission, got, all)
 		}
+	}
+}
+
+// codex passes a profile over that it does not find.
+func TestCodexWithoutItsProfile(t *testing.T) {
+	b := newCodex(t, "", codexStarted, codexDone, codexFinished)
+	b.request.Runner.Profile = "fast"
+	c := b.run()
+	b.want(c, schema.ExitNotStarted, schema.FailRunnerNotFound, "")
+	if !strings.Contains(c.Detail, filepath.Join(".codex", "fast.config.toml")) || !strings.Contains(c.Detail, "runners.mine.profile") {
+		t.Errorf("detail %q", c.Detail)
 	}
 }
 
@@ -204,7 +216,7 @@ func TestCodexLogin(t *testing.T) {
 	if slots, err := filepath.Glob(filepath.Join(b.user(), "millrace", "slots", "*.lock")); err != nil || len(slots) != 1 {
 		t.Errorf("slots %q (%v)", slots, err)
 	}
-	if all := strings.Join(b.argv(), " "); strings.Contains(all, "plugins") || strings.Contains(all, "shell_environment_policy") {
+	if all := strings.Join(b.argv(), " "); strings.Contains(all, "plugins") || !strings.Contains(all, `-c shell_environment_policy.set.OPENAI_API_KEY="" -`) {
 		t.Errorf("called with %s", all)
 	}
 }
