@@ -33,6 +33,7 @@ type job struct {
 	dir     string // request folder
 	project string // where the agent works
 	memory  memory
+	keys    secrets
 }
 
 // An agent is a job made ready to run. Its functions are called from the goroutines that read its output, abort from
