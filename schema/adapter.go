@@ -16,7 +16,6 @@ type Adapter struct {
 	Thinking  []string // levels it has, weakest first
 	Turns     bool     // max_turns is kept
 	Cost      bool     // it reports what it cost
-	Sandbox   bool     // the agent itself holds its tools to basic and elevated permission
 }
 
 // adapters are the known ones. The versions are those that the tests against the real programs pin.
@@ -27,7 +26,7 @@ var adapters = []Adapter{
 		Thinking: []string{"low", "medium", "high", "xhigh", "max"}, Turns: true, Cost: true},
 	{Name: "codex_cli", Program: "codex", Package: "@openai/codex", Oldest: "0.169.0", Newest: "0.169.0",
 		Keys: []string{"CODEX_API_KEY", "OPENAI_API_KEY"}, OverLogin: 1, Folder: "CODEX_HOME", Home: ".codex", Login: "auth.json",
-		Thinking: []string{"none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"}, Sandbox: true},
+		Thinking: []string{"none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"}},
 	{Name: "command"},
 	{Name: "pi_rpc", Program: "pi", Package: "@mariozechner/pi-coding-agent", Oldest: "0.73.1", Newest: "0.73.1",
 		Keys: piKeys, Folder: "PI_CODING_AGENT_DIR", Home: ".pi/agent", Login: "auth.json",

@@ -135,7 +135,7 @@ func runCompileValidate(_ *cobra.Command, o *compileOptions) error {
 func newCmdCompileShow(f *factory, runF func(*cobra.Command, *compileOptions) error) *cobra.Command {
 	o := &compileOptions{f: f}
 	cmd := &cobra.Command{Use: "show", Short: "what runs each node, and where each value came from", Args: cobra.NoArgs,
-		Long: "Show each node of the plan with the runner, model and limits it is bound to; -o wide says where each came\nfrom, -o json is the whole frozen plan."}
+		Long: "Show each node of the plan with the runner, model and limits it is bound to; -o wide says where each came\nfrom and what its permission becomes, -o json is the whole frozen plan."}
 	o.out.flag(cmd)
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.plane, "plane", "", "only this plane")
@@ -156,7 +156,7 @@ func runCompileShow(_ *cobra.Command, o *compileOptions) error {
 		return usage("it has: "+strings.Join(p.PlaneOrder, ", "), "mode %s has no plane %q", p.Mode, o.plane)
 	}
 	var nodes []string
-	t := term.NewTable("PLANE", "NODE", "RUNNER", "MODEL", "THINKING", "TIMEOUT", "STALL", "+FROM", "ENTRYPOINT")
+	t := term.NewTable("PLANE", "NODE", "RUNNER", "MODEL", "THINKING", "TIMEOUT", "STALL", "+PERMISSION", "+FROM", "ENTRYPOINT")
 	for _, plane := range p.PlaneOrder {
 		g := p.Graphs[plane]
 		if g == nil || o.plane != "" && plane != o.plane {
@@ -165,7 +165,7 @@ func runCompileShow(_ *cobra.Command, o *compileOptions) error {
 		for _, name := range slices.Sorted(maps.Keys(g.Nodes)) {
 			n := g.Nodes[name]
 			nodes = append(nodes, plane+"/"+name)
-			t.Row(plane, term.Cell{Text: name, Style: term.Bold}, n.Runner, n.Model, n.Thinking, n.Timeout, n.Stall, provenance(n.From), n.Entrypoint)
+			t.Row(plane, term.Cell{Text: name, Style: term.Bold}, n.Runner, n.Model, n.Thinking, n.Timeout, n.Stall, permit(p.Runners[n.Runner], n.Permission), provenance(n.From), n.Entrypoint)
 		}
 	}
 	return o.f.io.Print(o.out.Value, term.Report{Data: p, Names: nodes, Text: func(wide bool) {
@@ -200,6 +200,11 @@ func facts(p *schema.Plan) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// permit is what a node's permission becomes in the hands of its agent, and who keeps it.
+func permit(r *schema.Runner, permission string) string {
+	return schema.AdapterOf(r.Adapter).Terms().Permit(permission).String() // a plan has only adapters that there are
 }
 
 func provenance(from map[string]string) string {

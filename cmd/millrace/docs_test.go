@@ -52,7 +52,7 @@ func pages(t *testing.T) map[string]string {
 }
 
 // marked is a generated part: <!-- fields workspace.Record --> … <!-- end -->.
-var marked = regexp.MustCompile(`(?s)<!-- (fields|values|budgets|config|graph) ?([^ ]*) ?([^ ]*) -->\n(.*?)<!-- end -->`)
+var marked = regexp.MustCompile(`(?s)<!-- (fields|values|budgets|config|graph|agents) ?([^ ]*) ?([^ ]*) -->\n(.*?)<!-- end -->`)
 
 func TestDocsGeneratedParts(t *testing.T) {
 	code := newSources(t)
@@ -149,6 +149,8 @@ func (s *sources) generate(what, name, more string) string {
 		return "```mermaid\n" + drawn + "```\n"
 	case "config":
 		return configTable(s.t)
+	case "agents":
+		return agentTable(s.t, name)
 	case "values":
 		return s.values(name, more)
 	case "budgets":

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -34,6 +33,8 @@ type checkup struct {
 	Status string `json:"status"` // ok, warning, error
 	Found  string `json:"found"`
 	Repair string `json:"repair,omitempty"`
+
+	Agent *runner.Probe `json:"agent,omitempty"` // with the name "runner NAME": what is known of its agent
 }
 
 func newCmdDoctor(f *factory, runF func(*cobra.Command, *careOptions) error) *cobra.Command {
@@ -99,7 +100,7 @@ type doctor struct {
 }
 
 func (d *doctor) add(name, status, found, repair string) {
-	d.found = append(d.found, checkup{name, status, found, repair})
+	d.found = append(d.found, checkup{Name: name, Status: status, Found: found, Repair: repair})
 }
 
 func (d *doctor) print(io *term.IO) {
@@ -222,40 +223,8 @@ func (d *doctor) plan(v *workspace.View) {
 	}
 	d.add("plan", "ok", fmt.Sprintf("%s, mode %s, %s", c.Digest.Short(), c.Plan.Mode, pick2(current(v), "current", "to be frozen by the daemon")), "")
 	for _, name := range slices.Sorted(maps.Keys(c.Plan.Runners)) {
-		d.runner(c.Plan.Runners[name])
+		d.runner(c.Plan.Runners[name], permissions(c.Plan, name))
 	}
-}
-
-// ownRunner is how a stage gets an agent that is not built in.
-const ownRunner = "name a program of yours: runners: {default_runner: \"mine\", mine: {adapter: \"command\", run: [\"./agent.sh\"]}}, and a mode that takes it (standard)"
-
-// runner looks whether what a runner starts is there.
-func (d *doctor) runner(r *schema.Runner) {
-	name := "runner " + r.Name
-	if known := schema.AdapterNames(); !slices.Contains(known, r.Adapter) {
-		d.add(name, "error", fmt.Sprintf("this Millrace has no adapter %s; it has: %s", r.Adapter, strings.Join(known, ", ")), ownRunner)
-		return
-	}
-	if len(r.Run) == 0 {
-		d.add(name, "ok", "adapter "+r.Adapter, "")
-		return
-	}
-	program := r.Run[0]
-	if strings.Contains(program, "{{") {
-		d.add(name, "ok", strings.Join(r.Run, " "), "")
-		return
-	}
-	path, err := exec.LookPath(program)
-	if err != nil && !filepath.IsAbs(program) && strings.Contains(program, "/") {
-		if dir, perr := d.f.project(); perr == nil {
-			path, err = exec.LookPath(filepath.Join(dir, program)) // agents start in the project folder
-		}
-	}
-	if err != nil {
-		d.add(name, "error", program+" is not found", "install it, or correct runners in the configuration")
-		return
-	}
-	d.add(name, "ok", path, "")
 }
 
 // closure tells of what is to be judged and cannot be until somebody acts.

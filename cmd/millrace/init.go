@@ -30,6 +30,8 @@ type initShape struct {
 	Created   []string `json:"created"`
 	Kept      []string `json:"kept,omitempty"`
 	Held      []string `json:"held,omitempty"`
+
+	Agents []agentShape `json:"agents"` // those found in PATH; none is run
 }
 
 func newCmdInit(f *factory, runF func(*cobra.Command, *initOptions) error) *cobra.Command {
@@ -110,6 +112,8 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 	for _, k := range rep.Held {
 		shown.Held = append(shown.Held, k.String())
 	}
+	found, mode, wanted := o.agents()
+	shown.Agents = append([]agentShape{}, found...)
 	return o.f.io.Print(o.out.Value, reportOf(shown, func() {
 		o.f.say("%s %s", pick2(rep.New, "made", "completed"), rep.Dir)
 		if n := len(rep.Kept); n > 0 {
@@ -124,6 +128,7 @@ func (o *initOptions) print(rep workspace.InitReport) error {
 		}
 		o.f.say("\nnext: drop a task into %s/%s/tasks/, then 'millrace run daemon --monitor basic'", workspace.Folder, workspace.IntakeDir)
 		o.f.say("      ('millrace doctor' says whether the agent of its stages is ready)")
+		o.sayAgents(found, mode, wanted)
 	}, shown.Workspace))
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/cmd/pagetest"
 	"millrace/schema"
 )
 
@@ -29,25 +30,23 @@ func TestAuthoringPage(t *testing.T) {
 	check(t, os.Symlink(repository, filepath.Join(home, "millrace")))
 	p := &project{t: t, dir: filepath.Join(home, "desk")}
 	t.Cleanup(p.endStrays)
-	sh := startShell(t, home)
+	sh := pagetest.Open(t, home, filepath.Dir(millrace), append(cleanEnv(), "HOME="+home))
 	shown := map[string]bool{}
 	var out strings.Builder
-	for _, b := range blocks(string(source)) {
-		lang, args, _ := strings.Cut(b.info, " ")
-		name, isFile := strings.CutPrefix(args, "file=")
-		text, err := os.ReadFile(filepath.Join(authoringDesk, name))
+	for _, b := range pagetest.Blocks(string(source)) {
+		text, err := os.ReadFile(filepath.Join(authoringDesk, b.File))
 		switch {
-		case isFile && err == nil:
-			shown[name] = true
-			if !strings.Contains(string(text), b.body) {
-				t.Errorf("%s is not as the page shows it:\n%s", name, b.body)
+		case b.File != "" && err == nil:
+			shown[b.File] = true
+			if !strings.Contains(string(text), b.Body) {
+				t.Errorf("%s is not as the page shows it:\n%s", b.File, b.Body)
 			}
-		case isFile:
-			sh.write(name, b.body)
-		case lang == "console":
-			b.body = play(t, sh, b.body)
+		case b.File != "":
+			sh.Write(b.File, b.Body)
+		case b.Lang == "console":
+			b.Body = sh.Play(b.Body, *update)
 		}
-		out.WriteString(b.before + b.fence + b.body + b.close)
+		out.WriteString(b.Text())
 	}
 	if *update {
 		check(t, os.WriteFile(authoringPage, []byte(out.String()), 0o644))

@@ -23,9 +23,14 @@ type candidate struct {
 	value  string
 	from   string
 	chosen bool
+	at     place // of the value; only where somebody asks for it
 }
 
-func said(value, from string) candidate { return candidate{value, from, value != ""} }
+func said(value, from string) candidate {
+	return candidate{value: value, from: from, chosen: value != ""}
+}
+
+func (c candidate) in(at place) candidate { c.at = at; return c }
 
 // first is the word of the strongest source that has one.
 func first(candidates ...candidate) candidate {
@@ -67,6 +72,8 @@ func (c *compiler) bind() {
 			b.node(name, b.graph.Nodes[name])
 		}
 	}
+	c.idleRunners()
+	c.aliasNames()
 }
 
 // The one budget that belongs to no graph: incidents that one root may raise.
@@ -141,9 +148,13 @@ func (b binder) node(name string, n *schema.Node) {
 
 	models, thinking := b.assigned(stage, runner.Adapter)
 	set("model", &n.Model, first(said(config.Model, inConfig("model")), models.workspace,
-		candidate{mode.Model.Text, inMode, mode.Model.Made}, models.mode, said(n.Model, inGraph), models.fallback, said(runner.Model, inRunner)))
-	set("thinking_level", &n.Thinking, first(said(config.Thinking, inConfig("thinking_level")), thinking.workspace,
-		candidate{mode.Thinking.Text, inMode, mode.Thinking.Made}, thinking.mode, said(n.Thinking, inGraph), thinking.fallback))
+		candidate{value: mode.Model.Text, from: inMode, chosen: mode.Model.Made}, models.mode, said(n.Model, inGraph), models.fallback, said(runner.Model, inRunner)))
+	level := first(said(config.Thinking, inConfig("thinking_level")).in(b.config.at.value("stages", stage, "thinking_level")), thinking.workspace,
+		candidate{value: mode.Thinking.Text, from: inMode, chosen: mode.Thinking.Made}.in(b.assets.at.value("modes", b.mode.ID, "stages", stage, "thinking_level")),
+		thinking.mode, said(n.Thinking, inGraph).in(b.assets.at.value("graphs", b.graph.ID, "nodes", name, "thinking_level")), thinking.fallback)
+	set("thinking_level", &n.Thinking, level)
+	b.thinks(stage, runner.Adapter, level)
+	b.provided(n, &runner.Runner)
 	set("permission", &n.Permission, first(said(config.Permission, inConfig("permission")), said(mode.Permission, inMode),
 		said(n.Permission, inGraph), said(runner.ByStage[stage], inRunner+", permission_by_stage"),
 		said(runner.ByModel[n.Model], inRunner+", permission_by_model"), said(runner.Permission, inRunner), said(defaultPermission, "default")))
@@ -152,8 +163,10 @@ func (b binder) node(name string, n *schema.Node) {
 	n.Stall = b.duration(n, "stall_timeout", config.Stall, inConfig("stall_timeout"), n.Stall, inGraph, defaultStall)
 	if config.MaxTurns > 0 {
 		n.MaxTurns, n.From["max_turns"] = config.MaxTurns, inConfig("max_turns")
+		b.turns(stage, runner.Adapter, b.config.at.name("stages", stage, "max_turns"))
 	} else if n.MaxTurns > 0 {
 		n.From["max_turns"] = inGraph
+		b.turns(stage, runner.Adapter, b.assets.at.name("graphs", b.graph.ID, "nodes", name, "max_turns"))
 	}
 }
 
@@ -196,23 +209,26 @@ func (b binder) duration(n *schema.Node, field string, config schema.Duration, i
 	return cmp.Or(config, graph, standard)
 }
 
-// runner finds a runner by name, the workspace's before the mode's, and puts it into the plan.
-func (b binder) runner(name, from string, named place) *schema.RunnerConfig {
-	runner, found := b.config.value.Runners.Named[name]
-	at := b.config.at.name("runners", name)
-	if !found {
-		runner, found = b.mode.Runners[name]
-		at = b.assets.at.name("modes", b.mode.ID, "runners", name)
+// declared finds a runner by name, the workspace's before the mode's, and where its fields were written.
+func (b binder) declared(name string) (runner schema.RunnerConfig, at func(field ...string) place, found bool) {
+	if runner, found = b.config.value.Runners.Named[name]; found {
+		return runner, fieldsOf(b.config.at, "runners", name), true
 	}
+	runner, found = b.mode.Runners[name]
+	return runner, fieldsOf(b.assets.at, "modes", b.mode.ID, "runners", name), found
+}
+
+// runner finds a runner by name and puts it into the plan.
+func (b binder) runner(name, from string, named place) *schema.RunnerConfig {
+	runner, at, found := b.declared(name)
 	if !found {
 		names := append(slices.Collect(maps.Keys(b.config.value.Runners.Named)), slices.Collect(maps.Keys(b.mode.Runners))...)
 		slices.Sort(names)
 		b.report.errorAt(named, "", "", fmt.Sprintf("there is no runner %q, which %s names", name, from), choice(name, names))
 		return nil
 	}
-	if runner.Name = name; runner.Adapter == "command" && len(runner.Run) == 0 {
-		b.report.errorAt(at, "", "runners."+name, "run is missing: the adapter command does not know what to start",
-			`add the command line, like run: ["./agent.sh", "{{prompt_file}}"]`)
+	if runner.Name = name; b.plan.Runners[name] == nil {
+		b.report.add(fits(&runner.Runner, at)...)
 	}
 	b.plan.Runners[name] = &runner.Runner
 	return &runner
@@ -234,7 +250,7 @@ func (b binder) assigned(stage, adapter string) (models, thinking sources) {
 				continue
 			}
 			from := fmt.Sprintf("alias %s by %s", a.alias, a.from)
-			m, t = first(m, said(model, from)), first(t, said(level, from))
+			m, t = first(m, said(model, from)), first(t, said(level, from).in(a.at))
 		}
 		return m, t
 	}

@@ -26,8 +26,8 @@ var layers = []struct {
 }{
 	{
 		name:   "stages.<stage>",
-		config: `stages: checker: {runner: "r1", model: "m1", thinking_level: "t1", permission: "basic", timeout: "5m", stall_timeout: "1m", max_turns: 9}`,
-		want:   who{"r1", "m1", "t1", "basic"},
+		config: `stages: checker: {runner: "r1", model: "m1", thinking_level: "minimal", permission: "basic", timeout: "5m", stall_timeout: "1m", max_turns: 9}`,
+		want:   who{"r1", "m1", "minimal", "basic"},
 		from: who{"stages.checker.runner in millrace.cue", "stages.checker.model in millrace.cue",
 			"stages.checker.thinking_level in millrace.cue", "stages.checker.permission in millrace.cue"},
 	},
@@ -35,7 +35,7 @@ var layers = []struct {
 		name:   "workspace by_stage",
 		config: `model_assignment: by_stage: checker: "w_stage"`,
 		mode:   `stages: checker: {runner: "r2", permission: "elevated"}`,
-		want:   who{"r2", "m2", "t2", "elevated"},
+		want:   who{"r2", "m2", "low", "elevated"},
 		from: who{"mode mine, stages.checker", "alias w_stage by model_assignment.by_stage.checker in millrace.cue",
 			"alias w_stage by model_assignment.by_stage.checker in millrace.cue", "mode mine, stages.checker"},
 	},
@@ -44,50 +44,50 @@ var layers = []struct {
 		config: `model_assignment: by_loop: execution: "w_loop"`,
 		mode:   `runner: "r3"`,
 		graph:  `permission: "basic"`,
-		want:   who{"r3", "m3", "t3", "basic"},
+		want:   who{"r3", "m3", "medium", "basic"},
 		from: who{"mode mine", "alias w_loop by model_assignment.by_loop.execution in millrace.cue",
 			"alias w_loop by model_assignment.by_loop.execution in millrace.cue", "graph mine, nodes.checker"},
 	},
 	{
 		name:   "the mode's stage map",
 		config: `runners: r4: permission_by_stage: checker: "elevated"`,
-		mode:   `stages: checker: {model: "m4", thinking_level: "t4"}`,
+		mode:   `stages: checker: {model: "m4", thinking_level: "high"}`,
 		graph:  `runner: "r4"`,
-		want:   who{"r4", "m4", "t4", "elevated"},
+		want:   who{"r4", "m4", "high", "elevated"},
 		from:   who{"graph mine, nodes.checker", "mode mine, stages.checker", "mode mine, stages.checker", "runner r4, permission_by_stage"},
 	},
 	{
 		name:   "mode by_stage",
 		config: `runners: default_runner: "r5"`,
 		mode:   `model_assignment: by_stage: checker: "m_stage"`,
-		want:   who{"r5", "m5", "t5", "basic"},
+		want:   who{"r5", "m5", "xhigh", "basic"},
 		from: who{"runners.default_runner in millrace.cue", "alias m_stage by mode mine, model_assignment.by_stage.checker",
 			"alias m_stage by mode mine, model_assignment.by_stage.checker", "runner r5, permission_by_model"},
 	},
 	{
 		name: "mode by_loop",
 		mode: `model_assignment: by_loop: execution: "m_loop"`,
-		want: who{"codex_cli", "m6", "t6", "basic"},
+		want: who{"codex_cli", "m6", "minimal", "basic"},
 		from: who{"runners.default_runner (default)", "alias m_loop by mode mine, model_assignment.by_loop.execution",
 			"alias m_loop by mode mine, model_assignment.by_loop.execution", "runner codex_cli"},
 	},
 	{
 		name: "mode default",
 		mode: `model_assignment: default: "m_all"`,
-		want: who{"codex_cli", "m7", "t7", "basic"},
+		want: who{"codex_cli", "m7", "low", "basic"},
 		from: who{"runners.default_runner (default)", "alias m_all by mode mine, model_assignment.default",
 			"alias m_all by mode mine, model_assignment.default", "runner codex_cli"},
 	},
 	{
 		name:  "graph node",
-		graph: `model: "m8", thinking_level: "t8"`,
-		want:  who{"codex_cli", "m8", "t8", "basic"},
+		graph: `model: "m8", thinking_level: "medium"`,
+		want:  who{"codex_cli", "m8", "medium", "basic"},
 		from:  who{"runners.default_runner (default)", "graph mine, nodes.checker", "graph mine, nodes.checker", "runner codex_cli"},
 	},
 	{
 		name:   "workspace default",
 		config: `model_assignment: default: "w_all"`,
-		want:   who{"codex_cli", "m9", "t9", "basic"},
+		want:   who{"codex_cli", "m9", "high", "basic"},
 		from: who{"runners.default_runner (default)", "alias w_all by model_assignment.default in millrace.cue",
 			"alias w_all by model_assignment.default in millrace.cue", "runner codex_cli"},
 	},
@@ -110,9 +110,9 @@ runtime: default_mode: "mine"
 runners: {r1: adapter: "codex_cli", r2: adapter: "codex_cli", r3: adapter: "codex_cli", r4: adapter: "codex_cli"}
 runners: r5: {adapter: "codex_cli", permission_by_model: m5: "basic", permission: "elevated"}
 model_aliases: {
-	w_stage: {model: "m2", thinking_level: "t2"}
-	w_loop: codex_cli: {model: "m3", thinking_level: "t3"}
-	w_all: {model: "other", codex_cli: {model: "m9", thinking_level: "t9"}}
+	w_stage: {model: "m2", thinking_level: "low"}
+	w_loop: codex_cli: {model: "m3", thinking_level: "medium"}
+	w_all: {model: "other", codex_cli: {model: "m9", thinking_level: "high"}}
 }
 `
 
@@ -128,9 +128,9 @@ func layered(skip int) map[string]string {
 		"modes/mine.cue": `package millrace
 modes: mine: graphs: execution: "mine"
 modes: mine: model_aliases: {
-	m_stage: {model: "m5", thinking_level: "t5"}
-	m_loop: {model: "m6", thinking_level: "t6"}
-	m_all: {model: "m7", thinking_level: "t7"}
+	m_stage: {model: "m5", thinking_level: "xhigh"}
+	m_loop: {model: "m6", thinking_level: "minimal"}
+	m_all: {model: "m7", thinking_level: "low"}
 }
 modes: mine: {
 ` + mode + "}\n",
@@ -202,6 +202,53 @@ millrace.cue:5:56: warning: model_assignment: model alias "claude" says nothing 
 	}
 	if !slices.Equal(r.Plan.Warnings, r.Diags) {
 		t.Error("the plan does not carry its warnings")
+	}
+}
+
+// TestFaultASettingThatNoAgentReads: what an adapter does not keep, and what is wrong with a runner or an alias that nothing takes yet,
+// stops nobody.
+func TestFaultASettingThatNoAgentReads(t *testing.T) {
+	r := mustCompile(t, compile.Source{Files: with(map[string]string{"millrace.cue": `
+runtime: default_mode: "mine"
+runners: {later: {adapter: "claude", run: ["claude"]}, soon: {adapter: "command"}}
+runners: mine: {adapter: "command", run: ["./agent.sh"]}
+stages: {
+	builder: {runner: "claude_code", max_turns: 30}
+	checker: {runner: "codex_cli", max_turns: 5}
+	fixer: {runner: "mine", max_turns: 5, thinking_level: "as it likes"}
+}
+model_aliases: fast: codex: model: "x"
+`,
+		"modes/mine.cue":  "package millrace\nmodes: mine: {graphs: {execution: \"mine\", planning: \"planning.standard\"}, runner: \"pi_rpc\"}\n",
+		"graphs/mine.cue": "package millrace\ngraphs: mine: graphs[\"execution.standard\"] & {nodes: updater: max_turns: 3}\n",
+	})})
+	want := `graphs/mine.cue:2:63: warning: max_turns: pi_rpc, which runs stage updater, has no turns to count: the limit is not kept
+  timeout and stall_timeout are kept with every agent
+millrace.cue:3:19: warning: runners.later.adapter: there is no adapter "claude"
+  did you mean "claude_code"?
+millrace.cue:3:56: warning: runners.soon: run is missing: the adapter command does not know what to start
+  add the command line, like run: ["./agent.sh", "{{prompt_file}}"]
+millrace.cue:7:33: warning: max_turns: codex_cli, which runs stage checker, has no turns to count: the limit is not kept
+  timeout and stall_timeout are kept with every agent
+millrace.cue:10:22: warning: model_aliases.fast.codex: there is no adapter "codex"
+  did you mean "codex_cli"?`
+	if got := r.Diags.Error(); got != want {
+		t.Errorf("says\n%s", got)
+	}
+}
+
+// TestAdaptersAreKnown: what compiling, doctor and the documentation say of an adapter is there to be said.
+func TestAdaptersAreKnown(t *testing.T) {
+	for _, name := range schema.AdapterNames() {
+		a := schema.AdapterOf(name)
+		for _, permission := range []string{"basic", "elevated", "maximum"} {
+			if p := a.Terms().Permit(permission); p.Permission != permission || p.Means == "" {
+				t.Errorf("%s: nothing is said of permission %s", name, permission)
+			}
+		}
+		if a.Program != "" && (a.Package == "" || a.Oldest == "" || a.Newest == "" || len(a.Keys) == 0 || a.Folder == "" || len(a.Thinking) == 0 || a.Terms().SignIn == "" || len(a.Terms().Settings) == 0) {
+			t.Errorf("%s: facts are missing: %+v", name, a)
+		}
 	}
 }
 

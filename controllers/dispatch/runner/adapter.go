@@ -33,6 +33,7 @@ type job struct {
 	dir     string // request folder
 	project string // where the agent works
 	memory  memory
+	keys    secrets
 }
 
 // An agent is a job made ready to run. Its functions are called from the goroutines that read its output, abort from
@@ -90,14 +91,7 @@ func (j *job) prepare() (*agent, error) {
 // environment is what an agent gets: the daemon's (secrets live there), then the operator's settings,
 // then what marks and informs every process of the request.
 func (j *job) environment() []string {
-	vars := map[string]string{}
-	for _, entry := range unmarked(os.Environ()) {
-		if name, value, ok := strings.Cut(entry, "="); ok && name != GraceEnv {
-			vars[name] = value
-		}
-	}
-	maps.Copy(vars, j.request.Runner.Env)
-	maps.Copy(vars, map[string]string{
+	return environment(&j.request.Runner, map[string]string{
 		schema.RequestEnv:      j.request.ID,
 		schema.RunEnv:          j.request.Run,
 		"MILLRACE_REQUEST_DIR": j.dir,
@@ -105,6 +99,17 @@ func (j *job) environment() []string {
 		"MILLRACE_STAGE":       j.request.Stage,
 		"MILLRACE_ITEM":        j.request.Item.String(),
 	})
+}
+
+func environment(r *schema.Runner, marks map[string]string) []string {
+	vars := map[string]string{}
+	for _, entry := range unmarked(os.Environ()) {
+		if name, value, ok := strings.Cut(entry, "="); ok && name != GraceEnv {
+			vars[name] = value
+		}
+	}
+	maps.Copy(vars, r.Env)
+	maps.Copy(vars, marks)
 	env := make([]string, 0, len(vars))
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		env = append(env, name+"="+vars[name])

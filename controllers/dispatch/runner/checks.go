@@ -70,10 +70,12 @@ func (s *supervisor) check(ctx context.Context, check schema.Check, log string, 
 		_, _ = t.close()
 		return fmt.Errorf("start check: %w", err)
 	}
+	said := s.keys.over(t)
 	began := time.Now()
 	e, err := s.group.run(ctx, &program{path: shell, argv: []string{"sh", "-c", check.Run}, env: env,
-		dir: folder, stdout: t, stderr: t, timeout: timeout})
+		dir: folder, stdout: said, stderr: said, timeout: timeout})
 	record.Duration = schema.Duration(time.Since(began).Round(time.Millisecond))
+	_ = said.Close() // a transcript takes everything
 	dropped, closeErr := t.close()
 	file, fileErr := reqdir.FileOf(s.dir, log)
 	record.Log = file

@@ -19,8 +19,8 @@ func claudeAdapter(j *job) (*agent, error) {
 	c := &claude{job: j}
 	a := &agent{env: j.environment(), event: c.event, verdict: c.verdict, interrupt: unix.SIGINT}
 	for _, option := range claudeOptions {
-		if name, value, _ := strings.Cut(option, "="); lookup(a.env, name) == "" { // else the operator has said otherwise
-			a.env = put(a.env, name, value)
+		if name, _, _ := strings.Cut(option, "="); lookup(a.env, name) == "" { // else the operator has said otherwise
+			a.env = append(a.env, option)
 		}
 	}
 	if err := c.sit(a); err != nil {
@@ -60,10 +60,9 @@ var claudeSettings = []string{"CLAUDE.md", "agents", "commands", "skills"}
 // claude is one run of the program, as far as it has told.
 type claude struct {
 	job      *job
-	home     string            // its folder
-	settings string            // the user's settings.json, when its folder is the run's own
-	secrets  map[string]string // variables with keys: name → value
-	resumed  string            // session that it goes on with; "": it starts one
+	home     string // its folder
+	settings string // the user's settings.json, when its folder is the run's own
+	resumed  string // session that it goes on with; "": it starts one
 
 	answered bool // by a model
 	results  []claudeResult
@@ -86,21 +85,12 @@ func (c *claude) sit(a *agent) error {
 	if path := filepath.Join(user, "settings.json"); isFile(path) {
 		c.settings = path
 	}
-	a.env = put(a.env, traits.Folder, seat.dir)
+	a.env = append(a.env, traits.Folder+"="+seat.dir)
 	if !slices.Contains(traits.Keys, seat.key) {
-		a.env = put(a.env, traits.Keys[0], lookup(a.env, seat.key))
-	}
-	c.secrets = map[string]string{}
-	for _, name := range append([]string{seat.key}, traits.Keys...) {
-		if value := lookup(a.env, name); len(value) >= claudeKeyLength {
-			c.secrets[name] = value
-		}
+		a.env = append(a.env, traits.Keys[0]+"="+lookup(a.env, seat.key))
 	}
 	return nil
 }
-
-// claudeKeyLength is what a key has at least: shorter ones would be found in any text.
-const claudeKeyLength = 8
 
 func (c *claude) argv() []string {
 	q := c.job.request

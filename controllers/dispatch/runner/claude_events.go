@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -65,15 +64,15 @@ type claudeTrouble struct {
 func (c *claude) event(line []byte) heard {
 	var e claudeEvent
 	if err := json.Unmarshal(line, &e); err != nil && e.Type == "" {
-		return heard{keep: !c.tells(line)}
+		return heard{keep: true}
 	}
-	h := heard{keep: !c.tells(line), progress: e.Type != ""}
+	h := heard{keep: true, progress: e.Type != ""}
 	switch {
 	case e.Type == "system" && e.Subtype == "api_retry":
 		h.progress, c.trouble = false, e.retry()
 	case e.Type == "rate_limit_event":
 		if h.progress = false; e.Limit.Status == "rejected" {
-			c.trouble = claudeTrouble{schema.FailRateLimited, "the limit of the account is reached", time.Until(time.Unix(e.Limit.ResetsAt, 0))}
+			c.trouble = claudeTrouble{schema.FailRateLimited, "the limit of the account is reached", max(0, time.Until(time.Unix(e.Limit.ResetsAt, 0)))}
 		}
 	case e.Type == "assistant" && e.Error != "": // it speaks for itself
 		if h.progress = false; c.trouble.class == "" {
@@ -145,8 +144,7 @@ func (c *claude) verdict(e ended) verdict {
 	if v.detail != "" {
 		c.remark(v.detail)
 	}
-	v.detail = c.redact(strings.Join(c.remarks, "; "))
-	v.final = c.redact(v.final)
+	v.detail = strings.Join(c.remarks, "; ")
 	return v
 }
 
@@ -234,7 +232,7 @@ func (c *claude) denied() string {
 	if permission == "" {
 		permission = "maximum"
 	}
-	return fmt.Sprintf("the agent was denied what its permission (%s) does not cover: %s", permission, c.redact(strings.Join(what, ", ")))
+	return fmt.Sprintf("the agent was denied what its permission (%s) does not cover: %s", permission, strings.Join(what, ", "))
 }
 
 // spent is what this process used and cost, subagents included; nil: unknown.
@@ -293,21 +291,4 @@ func (c *claude) inAll(used *schema.Tokens) *schema.Tokens {
 	before := c.job.request.Session.Tokens
 	return &schema.Tokens{Input: plus(used.Input, before.Input), CachedRead: plus(used.CachedRead, before.CachedRead),
 		CacheWrite: plus(used.CacheWrite, before.CacheWrite), Output: plus(used.Output, before.Output), Reasoning: plus(used.Reasoning, before.Reasoning)}
-}
-
-// tells whether a text has a key in it: a tool may have printed its environment.
-func (c *claude) tells(text []byte) bool {
-	for _, value := range c.secrets {
-		if bytes.Contains(text, []byte(value)) {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *claude) redact(text string) string {
-	for name, value := range c.secrets {
-		text = strings.ReplaceAll(text, value, "<"+name+">")
-	}
-	return text
 }

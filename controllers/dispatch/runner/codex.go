@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -45,17 +44,17 @@ var codexSettings = []string{"config.toml", "AGENTS.md", "AGENTS.override.md", "
 // codex is one run of the program, as far as it has told.
 type codex struct {
 	job     *job
-	home    string            // its folder
-	own     bool              // the folder is the run's own
-	secrets map[string]string // variables with keys: name → value
-	session string            // that it goes on with; "": it starts one
-	before  *schema.Tokens    // that the session had used before
-	thread  string            // the session, as it says
-	total   *schema.Tokens    // that the session has used now, as it says
-	said    string            // its last message
-	done    bool              // its turn is complete
-	trouble string            // what went wrong since it got further last
-	errors  []byte            // the beginning of its standard error
+	home    string         // its folder
+	own     bool           // the folder is the run's own
+	hidden  []string       // variables with keys, which its tools are not shown
+	session string         // that it goes on with; "": it starts one
+	before  *schema.Tokens // that the session had used before
+	thread  string         // the session, as it says
+	total   *schema.Tokens // that the session has used now, as it says
+	said    string         // its last message
+	done    bool           // its turn is complete
+	trouble string         // what went wrong since it got further last
+	errors  []byte         // the beginning of its standard error
 	remarks []string
 }
 
@@ -78,10 +77,9 @@ func (c *codex) sit(a *agent) error {
 	} else {
 		a.slot = seat.dir
 	}
-	c.secrets = map[string]string{}
 	for _, name := range append([]string{r.KeyEnv}, traits.Keys...) {
-		if value := lookup(a.env, name); name != "" && value != "" {
-			c.secrets[name] = value
+		if name != "" && lookup(a.env, name) != "" {
+			c.hidden = append(c.hidden, name)
 		}
 	}
 	return nil
@@ -96,9 +94,9 @@ func (c *codex) makeHome(a *agent, user string, own seat) error {
 	if err := own.make(user, settings...); err != nil {
 		return err
 	}
-	a.env = put(a.env, schema.AdapterOf("codex_cli").Folder, own.dir)
+	a.env = append(a.env, schema.AdapterOf("codex_cli").Folder+"="+own.dir)
 	if lookup(a.env, codexKey) == "" {
-		a.env = put(a.env, codexKey, lookup(a.env, own.key))
+		a.env = append(a.env, codexKey+"="+lookup(a.env, own.key))
 	}
 	return nil
 }
@@ -159,7 +157,7 @@ func (c *codex) argv() []string {
 	if c.own {
 		set("features.plugins", "false") // else it fetches the whole catalogue into every new folder
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.secrets)) {
+	for _, name := range c.hidden {
 		set("shell_environment_policy.set."+name, `""`)
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.Config)) {
@@ -203,9 +201,9 @@ type codexEvent struct {
 func (c *codex) event(line []byte) heard {
 	var e codexEvent
 	if err := json.Unmarshal(line, &e); err != nil && e.Type == "" {
-		return heard{keep: !c.tells(line)}
+		return heard{keep: true}
 	}
-	h := heard{keep: !c.tells(line), progress: e.Type != "" && e.Item.Type != "error"}
+	h := heard{keep: true, progress: e.Type != "" && e.Item.Type != "error"}
 	switch e.Type {
 	case "error": // it tries again, or gives up
 		c.trouble, h.progress = e.Message, false
@@ -233,19 +231,6 @@ func (c *codex) event(line []byte) heard {
 	return h
 }
 
-// tells whether a text has a key in it: a provider may have said it back.
-func (c *codex) tells(text []byte) bool {
-	for _, value := range c.secrets {
-		if len(value) >= keyLength && bytes.Contains(text, []byte(value)) {
-			return true
-		}
-	}
-	return false
-}
-
-// keyLength is what a key has at least: shorter ones would be found in any text.
-const keyLength = 8
-
 func (c *codex) remember(tokens *schema.Tokens) {
 	err := c.job.remember(func(s *schema.Session) {
 		if s.ID = c.thread; tokens != nil {
@@ -266,11 +251,6 @@ func (c *codex) verdict(e ended) verdict {
 		c.remarks = append(c.remarks, v.detail)
 	}
 	v.detail = strings.Join(c.remarks, "; ")
-	for name, value := range c.secrets {
-		if len(value) >= keyLength {
-			v.detail = strings.ReplaceAll(v.detail, value, "<"+name+">")
-		}
-	}
 	return v
 }
 

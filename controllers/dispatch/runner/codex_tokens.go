@@ -63,7 +63,7 @@ func (c *codex) spent() *schema.Tokens {
 		c.total = recorded
 		c.remember(c.total)
 	}
-	spent := since(c.total, c.before)
+	spent := c.total.Since(c.before)
 	if spent.Total() == 0 {
 		return nil // a session that used nothing more: nothing more was reported
 	}
@@ -137,20 +137,4 @@ func (s *codexSum) add(name string, line []byte) {
 			s.last = record.Timestamp
 		}
 	}
-}
-
-// since is what came to before until there was now; what is unknown of either stays as it is.
-func since(now, before *schema.Tokens) *schema.Tokens {
-	if now == nil || before == nil {
-		return now
-	}
-	less := func(n, b *int64) *int64 {
-		if n == nil || b == nil {
-			return n
-		}
-		d := max(0, *n-*b)
-		return &d
-	}
-	return &schema.Tokens{Input: less(now.Input, before.Input), CachedRead: less(now.CachedRead, before.CachedRead),
-		CacheWrite: less(now.CacheWrite, before.CacheWrite), Output: less(now.Output, before.Output), Reasoning: less(now.Reasoning, before.Reasoning)}
 }

@@ -45,7 +45,7 @@ func (j *job) remember(change func(*schema.Session)) error {
 	if err != nil {
 		return fmt.Errorf("encode session: %w", err)
 	}
-	return j.own(schema.SessionFile, append(data, '\n'))
+	return j.own(schema.SessionFile, append(j.keys.bytes(data), '\n'))
 }
 
 // own writes a file of the request folder that only the supervisor writes, whole or not at all: an agent may have put

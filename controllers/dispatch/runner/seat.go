@@ -109,12 +109,6 @@ func lookup(env []string, name string) string {
 	return ""
 }
 
-// put sets a variable. There is one entry for it then: programs differ in which of two they believe.
-func put(env []string, name, value string) []string {
-	env = slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
-	return append(env, name+"="+value)
-}
-
 // slotPoll is how often a taken slot is asked for: stages take minutes.
 const slotPoll = 250 * time.Millisecond
 

@@ -45,6 +45,7 @@ func (s *supervisor) close() {
 }
 
 func (s *supervisor) run(ctx context.Context) *schema.Completion {
+	s.keys = s.secrets()
 	c := &schema.Completion{SchemaVersion: schema.Version, Request: s.request.ID, Run: s.request.Run}
 	s.before(ctx, c)
 	switch held := s.request.Held; {
@@ -154,6 +155,7 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 		c.Signal = unix.SignalName(e.status.Signal())
 	}
 	v := a.verdict(e)
+	v.final, v.detail, v.blocked = s.keys.redact(v.final), s.keys.redact(v.detail), s.keys.redact(v.blocked)
 	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens.Credible(), v.cost.Credible(), s.memory.last(), v.retryAfter
 	if e.stopped != "" {
 		s.stopped(c, e.stopped, v)
@@ -161,7 +163,7 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 	}
 	c.Exit, c.Failure = v.exit, v.failure
 	reqdir.Note(c, v.detail)
-	if v.final != "" && v.finalIn == schema.FinalFile {
+	if v.final != "" && v.finalIn == schema.FinalFile && v.blocked == "" { // else whoever finds this request lost believed it
 		note(c, s.own(schema.FinalFile, []byte(v.final+"\n")))
 	}
 	if c.Exit == schema.ExitCompleted && c.Failure == "" {
@@ -245,7 +247,8 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 		abort = func() { _ = unix.Kill(s.group.pid, a.interrupt) } // it has not been reaped
 	}
 	progress := newClock()
-	var stdout io.Writer = &ear{out, name, a.read, progress}
+	plain, complaints := s.keys.over(out), s.keys.over(errs)
+	var stdout io.Writer = &ear{plain, name, a.read, progress}
 	if a.event != nil {
 		stdout = &lines{each: func(line []byte) {
 			h := a.event(line)
@@ -253,17 +256,18 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 				progress.touch()
 			}
 			if h.keep && s.request.Runner.EventLog != "none" {
-				_, _ = out.Write(append(line, '\n')) // counts what it cannot keep
+				_, _ = out.Write(append(s.keys.bytes(line), '\n')) // counts what it cannot keep
 			}
 		}}
 	}
 	e, err := s.group.run(ctx, &program{
 		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin,
-		stdout: stdout, stderr: &ear{errs, schema.StderrFile, a.read, progress},
+		stdout: stdout, stderr: &ear{complaints, schema.StderrFile, a.read, progress},
 		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress, lately: a.lately,
 		ending: func(exit string) { note(c, reqdir.Ending(s.dir, exit)); s.at("ending") },
 		abort:  abort,
 	})
+	_, _ = plain.Close(), complaints.Close() // a transcript takes everything
 	for _, t := range []*transcript{out, errs} {
 		dropped, closeErr := t.close()
 		note(c, closeErr)
@@ -296,7 +300,7 @@ func notStarted(c *schema.Completion, err error) {
 
 // An ear hears one of the agent's outputs: transcript, adapter and stall clock.
 type ear struct {
-	keep     *transcript
+	keep     io.Writer
 	stream   string
 	read     func(stream string, p []byte) bool
 	progress *clock
