@@ -39,7 +39,7 @@ func codexAdapter(j *job) (*agent, error) {
 const codexKey = "CODEX_API_KEY"
 
 // codexSettings are the user's that a folder of a run's own links to.
-var codexSettings = []string{"config.toml", "AGENTS.md", "AGENTS.override.md", "rules", "hooks.json"}
+var codexSettings = []string{".env", "config.toml", "AGENTS.md", "AGENTS.override.md", "rules", "hooks.json"}
 
 // codex is one run of the program, as far as it has told.
 type codex struct {

@@ -3,6 +3,7 @@ package runner
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,5 +97,18 @@ func TestClaudeTokensThatCannotBe(t *testing.T) {
 		if total := c.Tokens.Total(); total < 0 || total > 1<<50 {
 			t.Errorf("%s: %d tokens", n, total)
 		}
+	}
+}
+
+// What an agent leaves in its run's own folder for the next one to run programs from is not there any more.
+func TestClaudeFindsNothingPlanted(t *testing.T) {
+	b := newClaude(t, `ls -A "$CLAUDE_CONFIG_DIR" > "$HOME/found"`+"\n"+say(claudeInit, claudeAnswer, claudeDone))
+	own := filepath.Join(filepath.Dir(b.dir), schema.AgentsFolder, "claude")
+	for _, name := range []string{"settings.json", ".claude.json", "plugins/installed_plugins.json", "projects/-a/5a-1.jsonl"} {
+		b.write(filepath.Join(own, name), "{}")
+	}
+	b.want(b.run(), schema.ExitCompleted, "", "DONE")
+	if got := strings.Fields(b.home("found")); !slices.Equal(got, []string{"CLAUDE.md", "projects"}) {
+		t.Errorf("it finds %v", got)
 	}
 }

@@ -1,0 +1,119 @@
+//go:build agents
+
+package agenttest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"millrace/cmd/agenttest/modelserver"
+	"millrace/schema"
+	"millrace/workspace"
+)
+
+const (
+	chaosSeed  = 20261122
+	chaosTasks = 3
+	chaosEnv   = "AGENTTEST_CHAOS_TASKS" // more of them, for as long as one cares to watch
+)
+
+// Daemon, supervisor and agent are killed at moments that a fixed seed chooses. Whatever the tasks come to, the journal
+// holds, nothing is left running, no request is begun twice, and none costs more than the model was paid.
+func TestKillsAtRandomMoments(t *testing.T) {
+	tasks := chaosTasks
+	if text := os.Getenv(chaosEnv); text != "" {
+		n, err := strconv.Atoi(text)
+		check(t, err)
+		tasks = n
+	}
+	eachAgent(t, func(t *testing.T, adapter string) {
+		random := rand.New(rand.NewPCG(chaosSeed, 0))
+		m := newTeam()
+		m.twist = func(_ work, _ modelserver.Call, r modelserver.Reply) modelserver.Reply {
+			r.Stall = 100 * time.Millisecond // room to be killed in
+			return r
+		}
+		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
+		for n := range tasks {
+			w.drop(fmt.Sprintf("tasks/greet-%d.yaml", n), fmt.Sprintf("title: Greet the world\nacceptance: [greeting.txt greets the world]\n# %d\n", n))
+		}
+		daemon := w.daemon()
+		kills := map[string]int{}
+		ended := func() bool {
+			items := w.state().Items
+			at := func(it *schema.Item) bool { return it.State == schema.StateDone || it.State == schema.StateBlocked }
+			n := 0
+			for _, it := range items {
+				if at(it) {
+					n++
+				}
+			}
+			return n >= tasks && n == len(items)
+		}
+		for deadline := time.Now().Add(time.Duration(tasks) * 40 * time.Second); !ended(); {
+			if time.Now().After(deadline) {
+				t.Fatalf("they never ended, after %v\n%s", kills, w.must("status"))
+			}
+			time.Sleep(time.Duration(200+random.IntN(2500)) * time.Millisecond)
+			switch who := random.IntN(10); {
+			case who < 5:
+				kill(daemon)
+				kills["daemon"]++
+				daemon = w.daemon()
+			case who < 8:
+				kills["supervisor"] += w.killOne(random, "millrace-stage")
+			default:
+				kills["agent"] += w.killOne(random, "")
+			}
+		}
+		kill(daemon)
+		w.must("run", "daemon", "--until", "idle")
+		w.must("verify")
+		w.eventually("nothing is left running", func() bool { return len(w.processes()) == 0 })
+		t.Logf("kills: %v; %s", kills, w.must("status"))
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for request, n := range m.begun {
+			if n != 1 {
+				t.Errorf("%d agents began request %s", n, request)
+			}
+		}
+		seen := map[string]bool{}
+		for _, e := range w.events(workspace.EvFinished) {
+			if seen[e.Request] {
+				t.Errorf("request %s is twice in the record", e.Request)
+			}
+			seen[e.Request] = true
+			u := m.spent[e.Request]
+			if paid := u.Input + u.Output; e.Tokens.Total() > paid || e.Outcome != "" && e.Tokens.Total() != paid {
+				t.Errorf("request %s (%s %s): %d tokens are on record, the model gave %d", e.Request, e.Outcome, e.Class, e.Tokens.Total(), paid)
+			}
+			t.Logf("%s %s: %s %s, %d of %d tokens %s", e.Request, e.Node, e.Outcome, e.Class, e.Tokens.Total(), u.Input+u.Output, e.Message)
+		}
+	})
+}
+
+// killOne kills one of the detached processes of a program, or with "" one of the others.
+func (w *world) killOne(random *rand.Rand, program string) int {
+	var pids []int
+	for pid, line := range w.processes() {
+		name := filepath.Base(strings.Fields(line)[0])
+		if name == program || program == "" && name != "millrace" && name != "millrace-stage" {
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		return 0
+	}
+	slices.Sort(pids)
+	_ = syscall.Kill(pids[random.IntN(len(pids))], syscall.SIGKILL)
+	return 1
+}
