@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,11 +38,20 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	eachAgent(t, func(t *testing.T, adapter string) {
 		random := rand.New(rand.NewPCG(chaosSeed, 0))
 		m := newTeam()
+		var given atomic.Int64 // tokens, of answers that may have come too late, too
+		script := func(c modelserver.Call) modelserver.Reply {
+			r := m.script(c)
+			if r.Usage == (modelserver.Usage{}) {
+				r.Usage = modelserver.Usage{Input: 1000, Output: 50}
+			}
+			given.Add(r.Usage.Input + r.Usage.Output)
+			return r
+		}
 		m.twist = func(_ work, _ modelserver.Call, r modelserver.Reply) modelserver.Reply {
 			r.Stall = 100 * time.Millisecond // room to be killed in
 			return r
 		}
-		w := newWorld(t, modelserver.Start(t, m.script).URL(), adapter)
+		w := newWorld(t, modelserver.Start(t, script).URL(), adapter)
 		for n := range tasks {
 			w.drop(fmt.Sprintf("tasks/greet-%d.yaml", n), fmt.Sprintf("title: Greet the world\nacceptance: [greeting.txt greets the world]\n# %d\n", n))
 		}
@@ -86,17 +96,19 @@ func TestKillsAtRandomMoments(t *testing.T) {
 				t.Errorf("%d agents began request %s", n, request)
 			}
 		}
-		seen := map[string]bool{}
+		seen, told := map[string]bool{}, int64(0)
 		for _, e := range w.events(workspace.EvFinished) {
 			if seen[e.Request] {
 				t.Errorf("request %s is twice in the record", e.Request)
 			}
 			seen[e.Request] = true
-			u := m.spent[e.Request]
-			if paid := u.Input + u.Output; e.Tokens.Total() > paid || e.Outcome != "" && e.Tokens.Total() != paid {
-				t.Errorf("request %s (%s %s): %d tokens are on record, the model gave %d", e.Request, e.Outcome, e.Class, e.Tokens.Total(), paid)
+			told += e.Tokens.Total()
+			if e.Class == schema.ClassSuccess && e.Tokens.Total() == 0 {
+				t.Errorf("request %s (%s) did its work, and nobody knows its tokens", e.Request, e.Outcome)
 			}
-			t.Logf("%s %s: %s %s, %d of %d tokens %s", e.Request, e.Node, e.Outcome, e.Class, e.Tokens.Total(), u.Input+u.Output, e.Message)
+		}
+		if told > given.Load() {
+			t.Errorf("%d tokens are on record, the model gave %d", told, given.Load())
 		}
 	})
 }
