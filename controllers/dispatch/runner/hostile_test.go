@@ -112,3 +112,25 @@ func TestClaudeFindsNothingPlanted(t *testing.T) {
 		t.Errorf("it finds %v", got)
 	}
 }
+
+// Its supervisor's death does not end an agent: it has its turn until somebody does.
+func TestTheTurnOfAnOrphan(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	shared := t.TempDir()
+	first := newEvents(t, `mkdir "$SHARED/busy"; sleep 1; rmdir "$SHARED/busy"`)
+	second := newEvents(t, `test -d "$SHARED/busy" && touch "$SHARED/trouble"; printf '%s\n' '{"say":"### DONE"}'`)
+	for _, b := range []*bench{first, second} {
+		b.request.Runner.Provider, b.request.Runner.Env = shared, map[string]string{"SHARED": shared}
+	}
+	cmd := first.command()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first is at work", func() bool { _, err := os.Stat(filepath.Join(shared, "busy")); return err == nil })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	second.want(second.run(), schema.ExitCompleted, "", "DONE")
+	if _, err := os.Stat(filepath.Join(shared, "trouble")); err == nil {
+		t.Error("they met")
+	}
+}

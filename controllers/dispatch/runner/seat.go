@@ -126,7 +126,12 @@ func (s *supervisor) enter(ctx context.Context, folder string) (leave func(), er
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, s.remember(func(m *schema.Session) { m.Waiting = "" })
+			s.turn = f
+			leave := func() {
+				_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // whoever else has the file open
+				f.Close()
+			}
+			return leave, s.remember(func(m *schema.Session) { m.Waiting = "" })
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			f.Close()
