@@ -55,36 +55,7 @@ func TestKillsAtRandomMoments(t *testing.T) {
 		for n := range tasks {
 			w.drop(fmt.Sprintf("tasks/greet-%d.yaml", n), fmt.Sprintf("title: Greet the world\nacceptance: [greeting.txt greets the world]\n# %d\n", n))
 		}
-		daemon := w.daemon()
-		kills := map[string]int{}
-		ended := func() bool {
-			items := w.state().Items
-			at := func(it *schema.Item) bool { return it.State == schema.StateDone || it.State == schema.StateBlocked }
-			n := 0
-			for _, it := range items {
-				if at(it) {
-					n++
-				}
-			}
-			return n >= tasks && n == len(items)
-		}
-		for deadline := time.Now().Add(time.Duration(tasks) * 40 * time.Second); !ended(); {
-			if time.Now().After(deadline) {
-				t.Fatalf("they never ended, after %v\n%s", kills, w.must("status"))
-			}
-			time.Sleep(time.Duration(200+random.IntN(2500)) * time.Millisecond)
-			switch who := random.IntN(10); {
-			case who < 5:
-				kill(daemon)
-				kills["daemon"]++
-				daemon = w.daemon()
-			case who < 8:
-				kills["supervisor"] += w.killOne(random, "millrace-stage")
-			default:
-				kills["agent"] += w.killOne(random, "")
-			}
-		}
-		kill(daemon)
+		kills := w.harry(random, tasks)
 		w.must("run", "daemon", "--until", "idle")
 		w.must("verify")
 		w.eventually("nothing is left running", func() bool { return len(w.processes()) == 0 })
@@ -111,6 +82,40 @@ func TestKillsAtRandomMoments(t *testing.T) {
 			t.Errorf("%d tokens are on record, the model gave %d", told, given.Load())
 		}
 	})
+}
+
+// harry kills who works on the tasks until each of them is done or blocked; the last daemon, too. It returns how often
+// whom.
+func (w *world) harry(random *rand.Rand, tasks int) map[string]int {
+	w.t.Helper()
+	daemon, kills := w.daemon(), map[string]int{}
+	ended := func() bool {
+		n, items := 0, w.state().Items
+		for _, it := range items {
+			if it.State == schema.StateDone || it.State == schema.StateBlocked {
+				n++
+			}
+		}
+		return n >= tasks && n == len(items)
+	}
+	for deadline := time.Now().Add(time.Duration(tasks) * 40 * time.Second); !ended(); {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("they never ended, after %v\n%s", kills, w.must("status"))
+		}
+		time.Sleep(time.Duration(200+random.IntN(2500)) * time.Millisecond)
+		switch who := random.IntN(10); {
+		case who < 5:
+			kill(daemon)
+			kills["daemon"]++
+			daemon = w.daemon()
+		case who < 8:
+			kills["supervisor"] += w.killOne(random, "millrace-stage")
+		default:
+			kills["agent"] += w.killOne(random, "")
+		}
+	}
+	kill(daemon)
+	return kills
 }
 
 // killOne kills one of the detached processes of a program, or with "" one of the others.
