@@ -176,6 +176,22 @@ func (t *Tokens) Total() int64 {
 	return sum
 }
 
+// maxTokens of one request: more is no count but a mistake.
+const maxTokens = 1 << 40
+
+// Credible is t, or unknown when a number in it cannot be: sums are made of these.
+func (t *Tokens) Credible() *Tokens {
+	if t == nil {
+		return nil
+	}
+	for _, n := range []*int64{t.Input, t.CachedRead, t.CacheWrite, t.Output, t.Reasoning} {
+		if n != nil && (*n < 0 || *n > maxTokens) {
+			return nil
+		}
+	}
+	return t
+}
+
 // Known reports whether the sum is all there is: a request whose input or output nobody counted is not known by half.
 func (t *Tokens) Known() bool { return t != nil && t.Input != nil && t.Output != nil }
 
@@ -184,6 +200,16 @@ type Cost struct {
 	USD      float64 `json:"usd"`
 	Reported bool    `json:"reported"`
 }
+
+// Credible is c, or unknown when it cannot be.
+func (c *Cost) Credible() *Cost {
+	if c == nil || c.USD < 0 || c.USD > maxUSD {
+		return nil
+	}
+	return c
+}
+
+const maxUSD = 1e6 // of one request
 
 // A CheckRecord is the evidence one check gave.
 type CheckRecord struct {

@@ -338,3 +338,11 @@ func mustSize(t *testing.T, path string) int64 {
 	check(t, err)
 	return info.Size()
 }
+
+// What init says next can be done: a file can be copied to where tasks are dropped.
+func TestInitMakesTheFolderItNames(t *testing.T) {
+	p := newProject(t)
+	if info, err := os.Stat(p.path("millrace-agents", "intake", "tasks")); err != nil || !info.IsDir() {
+		t.Errorf("there is no folder for tasks: %v", err)
+	}
+}

@@ -20,7 +20,8 @@ import (
 // Limits of what a completion lists. A file above its limit is listed with its size and no digest.
 const (
 	maxArtifact = 64 << 20
-	maxProblems = 20 // named in the detail
+	maxProblems = 20      // named in the detail
+	maxDetail   = 8 << 10 // bytes: an agent's complaint may be of any length
 )
 
 // List fills in what the request's folder holds: transcripts, the declared artifacts (one whose name
@@ -63,6 +64,9 @@ func Note(c *schema.Completion, remarks ...string) {
 			c.Detail += "; "
 		}
 		c.Detail += remark
+	}
+	if len(c.Detail) > maxDetail {
+		c.Detail = strings.ToValidUTF8(c.Detail[:maxDetail], "") + "…"
 	}
 }
 

@@ -397,6 +397,7 @@ func TestSalvageTokens(t *testing.T) {
 		"before a session": {``, `{"request":"req-1","waiting":"x"}`, -1},
 		"another's":        {``, `{"request":"req-0","session":"s","tokens":{"input":7}}`, -1},
 		"nonsense":         {``, `{"request":"req-1","session":"s","tokens":{"input":-7}}`, 0},
+		"beyond all count": {``, `{"request":"req-1","session":"s","tokens":{"input":9223372036854775807,"output":9}}`, -1},
 	} {
 		dir := t.TempDir()
 		write(t, dir, schema.RequestFile, `{"schema_version":1,"request":"req-1","run":"run-1"`+tt.request+`}`)

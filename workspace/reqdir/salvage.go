@@ -47,7 +47,8 @@ func Salvage(dir string) (*schema.Completion, error) {
 		return nil, err
 	}
 	if c.Session != nil {
-		c.Tokens = own(c.Session, r.Session)
+		c.Tokens = own(c.Session, r.Session).Credible()
+		c.Session.Tokens = c.Session.Tokens.Credible()
 	}
 	if exit != "" {
 		c.Exit = exit

@@ -57,6 +57,10 @@ const (
 // of date. It only reads one that an argument names.
 var claudeSettings = []string{"CLAUDE.md", "agents", "commands", "skills"}
 
+// claudePlanted are what the user has elsewhere or not at all, and claude runs programs from: an earlier agent may have
+// put them into the run's own folder.
+var claudePlanted = []string{"settings.json", "settings.local.json", ".claude.json", "plugins", "hooks"}
+
 // claude is one run of the program, as far as it has told.
 type claude struct {
 	job      *job
@@ -81,6 +85,11 @@ func (c *claude) sit(a *agent) error {
 	}
 	if err := seat.make(user, claudeSettings...); err != nil {
 		return err
+	}
+	for _, name := range claudePlanted {
+		if err := os.RemoveAll(filepath.Join(seat.dir, name)); err != nil {
+			return fmt.Errorf("make the agent's folder: %w", err)
+		}
 	}
 	if path := filepath.Join(user, "settings.json"); isFile(path) {
 		c.settings = path

@@ -141,8 +141,8 @@ func (c *claude) verdict(e ended) verdict {
 	default:
 		v.final, v.blocked = last.Text, c.denied()
 	}
-	if v.detail != "" {
-		c.remark(v.detail)
+	if v.detail != "" { // why it failed comes first
+		c.remarks = slices.Insert(c.remarks, 0, v.detail)
 	}
 	v.detail = strings.Join(c.remarks, "; ")
 	return v

@@ -39,7 +39,7 @@ func codexAdapter(j *job) (*agent, error) {
 const codexKey = "CODEX_API_KEY"
 
 // codexSettings are the user's that a folder of a run's own links to.
-var codexSettings = []string{"config.toml", "AGENTS.md", "AGENTS.override.md", "rules", "hooks.json"}
+var codexSettings = []string{".env", "config.toml", "AGENTS.md", "AGENTS.override.md", "rules", "hooks.json"}
 
 // codex is one run of the program, as far as it has told.
 type codex struct {
@@ -247,8 +247,8 @@ func (c *codex) verdict(e ended) verdict {
 	if !c.done || !e.status.Exited() || e.status.ExitStatus() != 0 {
 		c.failed(&v, e)
 	}
-	if v.detail != "" {
-		c.remarks = append(c.remarks, v.detail)
+	if v.detail != "" { // why it failed comes first
+		c.remarks = slices.Insert(c.remarks, 0, v.detail)
 	}
 	v.detail = strings.Join(c.remarks, "; ")
 	return v
@@ -266,7 +266,10 @@ func (c *codex) failed(v *verdict, e ended) {
 	case c.thread == "" && c.session != "": // another request begins anew
 		v.failure = schema.FailNotStarted
 		v.detail = fmt.Sprintf("codex could not go on with its session %s and %s: %s", c.session, how, said)
-	case c.thread == "" && (code == 127 || strings.Contains(said, "Missing optional dependency")):
+	case c.thread == "" && code == 127:
+		v.failure = schema.FailRunnerNotFound
+		v.detail = strings.TrimSuffix(v.detail, ": ") + "; it needs Node in the PATH of the daemon"
+	case c.thread == "" && (strings.Contains(said, "Missing optional dependency") || strings.HasPrefix(said, "Error loading config")): // it is so for every item
 		v.failure = schema.FailRunnerNotFound
 	case class != "" && (c.trouble != "" || c.thread == ""):
 		v.failure, v.retryAfter = class, cmp.Or(retryAfter(said), schema.Duration(retryAt(said, time.Now())))

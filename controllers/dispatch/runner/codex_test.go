@@ -280,7 +280,8 @@ func TestCodexFails(t *testing.T) {
 		{"exit 1", schema.FailExit, "context window", 0, []string{codexStarted, codexTurn, codexFailed("Codex ran out of room in the model's context window.")}},
 		{"echo error: unexpected argument --x >&2; echo For more, try --help >&2; exit 2", schema.FailExit, "exit code 2: error: unexpected argument", 0, nil},
 		{"echo Error: Missing optional dependency x. Reinstall Codex >&2; exit 1", schema.FailRunnerNotFound, "Reinstall", 0, nil},
-		{"exit 127", schema.FailRunnerNotFound, "127", 0, nil},
+		{"exit 127", schema.FailRunnerNotFound, "it needs Node", 0, nil},
+		{"echo Error loading config.toml: invalid type >&2; exit 1", schema.FailRunnerNotFound, "invalid type", 0, nil},
 		// No turn.completed, no success, whatever it has said before and its exit code says.
 		{"exit 0", schema.FailExit, "interrupted", 0, []string{codexStarted, codexTurn, codexDone}},
 		{"exit 143", schema.FailExit, "interrupted", 0, []string{codexStarted, codexTurn, codexDone}},

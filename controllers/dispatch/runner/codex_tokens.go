@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"millrace/schema"
 )
 
@@ -79,6 +81,9 @@ func (c *codex) lately() time.Time {
 	return last
 }
 
+// rolloutCap is how much of a session's file is read. Months of work are less.
+const rolloutCap = 1 << 30
+
 // recorded is what the files of a session say of its tokens, and when they said it last; nil: nothing. Every agent of a
 // session has a file, and none is older than the first.
 func (c *codex) recorded(thread string) (*schema.Tokens, time.Time) {
@@ -92,10 +97,15 @@ func (c *codex) recorded(thread string) (*schema.Tokens, time.Time) {
 		if name < first {
 			continue
 		}
-		if f, err := os.Open(filepath.Join(c.home, name)); err == nil {
-			_, _ = io.Copy(&lines{each: func(line []byte) { sum.add(name, line) }}, f) // what can be read counts
-			f.Close()
+		path := filepath.Join(c.home, name)
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // its tools may have put anything there
+		if err != nil {
+			continue
 		}
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			_, _ = io.Copy(&lines{each: func(line []byte) { sum.add(name, line) }}, io.LimitReader(f, rolloutCap)) // what can be read counts
+		}
+		f.Close()
 	}
 	return sum.tokens(), sum.last
 }

@@ -37,6 +37,7 @@ type program struct {
 	argv, env      []string
 	dir            string
 	stdin          *os.File  // closed once the program has it; nil: nothing to read
+	hold           *os.File  // stays open in the program, which may outlive us; nil: none
 	stdout, stderr io.Writer // never fail; the same one twice: one stream, in order
 	timeout        time.Duration
 	stall          time.Duration    // 0: may be silent
@@ -135,6 +136,9 @@ func (g *group) spawn(p *program) (*streams, error) {
 // fork starts the program in the request's cgroup, or without where that fails: a container's filter may not know how
 // to start a process in one.
 func (g *group) fork(p *program, files ...uintptr) (pid int, err error) {
+	if p.hold != nil {
+		files = append(files, p.hold.Fd())
+	}
 	sys := &syscall.SysProcAttr{Setsid: true} // "kill 0" in it must not reach us
 	attr := &syscall.ProcAttr{Dir: p.dir, Env: at(p.dir, p.env), Files: files, Sys: sys}
 	if g.cgroup != nil {

@@ -24,7 +24,7 @@ func (m *memory) last() *schema.Session {
 		return nil
 	}
 	s := *m.said
-	s.Waiting = ""
+	s.Waiting, s.Tokens = "", s.Tokens.Credible()
 	return &s
 }
 

@@ -320,7 +320,7 @@ func (p *pi) verdict(e ended) verdict {
 		return v
 	}
 	v.failure, v.retryAfter = piClass(trouble), retryAfter(trouble)
-	v.detail = fmt.Sprintf("pi ended with %s: %s", ending(e), firstLine(trouble))
+	v.detail = strings.TrimSuffix(fmt.Sprintf("pi ended with %s: %s", ending(e), firstLine(trouble)), ": ")
 	if v.failure == schema.FailAuth {
 		v.detail += "; log in with pi (/login in it), or set the provider's key in the environment of the daemon"
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -91,7 +92,9 @@ func Ask(ctx context.Context, r *schema.Runner, project string) Probe {
 		return p
 	}
 	if p.Version, err = version(ctx, p.Path, project, env); err != nil {
-		_, p.Broken = errors.AsType[*exec.ExitError](err)
+		_, ended := errors.AsType[*exec.ExitError](err)
+		_, unstarted := errors.AsType[*fs.PathError](err)
+		p.Broken = ended || unstarted
 		p.Trouble = err.Error()
 		return p
 	}
@@ -115,9 +118,10 @@ func version(ctx context.Context, path, project string, env []string) (string, e
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
-	if cmd.Process != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind; most leave nothing
+	if cmd.Process == nil {
+		return "", fmt.Errorf("%s cannot be run: %w", path, err)
 	}
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind; most leave nothing
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
 		return "", fmt.Errorf("%s --version ended with %w%s", path, exit, because(stderr.first()))
 	}

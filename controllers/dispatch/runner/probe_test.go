@@ -59,6 +59,17 @@ func TestProbeReadsTheVersion(t *testing.T) {
 	}
 }
 
+func TestProbeOfWhatIsNoProgram(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "claude"), []byte("\x7fELF"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	got := Ask(t.Context(), &schema.Runner{Name: "claude_code", Adapter: "claude_code", Env: map[string]string{"PATH": dir}}, dir)
+	if !got.Broken || !strings.Contains(got.Trouble, "cannot be run") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestProbeEndsWhatHangs: neither the program nor what it started is left behind.
 func TestProbeEndsWhatHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)

@@ -73,6 +73,13 @@ func loggedIn(path string) bool {
 // is not copied. An agent that is held to the project can write there: what it put in their place is removed, since
 // settings may name programs that the next agent runs without being held to anything.
 func (s seat) make(user string, settings ...string) error {
+	for _, dir := range []string{filepath.Dir(s.dir), s.dir} { // a link would have us remove what is elsewhere
+		if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+			if err := os.Rename(dir, dir+".foreign"); err != nil {
+				return fmt.Errorf("make the agent's folder: %w", err)
+			}
+		}
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the agent's folder: %w", err)
 	}
@@ -111,22 +118,20 @@ func (s *supervisor) enter(ctx context.Context, folder string) (leave func(), er
 	if folder == "" {
 		return func() {}, nil
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, fmt.Errorf("find the slot of %s: %w", folder, err)
-	}
-	path := filepath.Join(cache, "millrace", "slots", fmt.Sprintf("%x.lock", sha256.Sum256([]byte(filepath.Clean(folder)))))
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("take the slot of %s: %w", folder, err)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("take the slot of %s: %w", folder, err)
+	f, err := slot(folder)
+	if err != nil { // it will be the same for every item
+		return nil, refuse(schema.FailRunnerNotFound, "runner %q: cannot note that the login stored in %s is in use: %v; start the daemon with an XDG_CACHE_HOME that can be written",
+			s.request.Runner.Name, folder, err)
 	}
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, s.remember(func(m *schema.Session) { m.Waiting = "" })
+			s.turn = f
+			leave := func() {
+				_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // whoever else has the file open
+				f.Close()
+			}
+			return leave, s.remember(func(m *schema.Session) { m.Waiting = "" })
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			f.Close()
@@ -146,4 +151,17 @@ func (s *supervisor) enter(ctx context.Context, folder string) (leave func(), er
 		case <-time.After(slotPoll):
 		}
 	}
+}
+
+// slot opens the file whose lock is the turn to use a folder.
+func slot(folder string) (*os.File, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(cache, "millrace", "slots", fmt.Sprintf("%x.lock", sha256.Sum256([]byte(filepath.Clean(folder)))))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 }

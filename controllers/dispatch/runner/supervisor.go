@@ -25,6 +25,7 @@ type supervisor struct {
 	home  string // millrace-agents
 	group *group
 	tree  *worktree.Tree
+	turn  *os.File // whose lock is the turn to use a login; nil: the agent has a folder of its own
 	at    func(phase string)
 }
 
@@ -156,19 +157,19 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 	}
 	v := a.verdict(e)
 	v.final, v.detail, v.blocked = s.keys.redact(v.final), s.keys.redact(v.detail), s.keys.redact(v.blocked)
-	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens, v.cost, s.memory.last(), v.retryAfter
+	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens.Credible(), v.cost.Credible(), s.memory.last(), v.retryAfter
 	if e.stopped != "" {
 		s.stopped(c, e.stopped, v)
 		return
 	}
 	c.Exit, c.Failure = v.exit, v.failure
-	reqdir.Note(c, v.detail)
 	if v.final != "" && v.finalIn == schema.FinalFile && v.blocked == "" { // else whoever finds this request lost believed it
 		note(c, s.own(schema.FinalFile, []byte(v.final+"\n")))
 	}
 	if c.Exit == schema.ExitCompleted && c.Failure == "" {
 		s.claim(c, v)
 	}
+	reqdir.Note(c, v.detail) // behind what is wrong with its claim
 	if a.event != nil && !s.keepsEvents(c) {
 		note(c, os.Remove(filepath.Join(s.dir, schema.EventsFile)))
 	}
@@ -261,7 +262,7 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 		}}
 	}
 	e, err := s.group.run(ctx, &program{
-		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin,
+		path: path, argv: a.argv, env: a.env, dir: s.project, stdin: a.stdin, hold: s.turn,
 		stdout: stdout, stderr: &ear{complaints, schema.StderrFile, a.read, progress},
 		timeout: time.Duration(s.request.Timeout), stall: time.Duration(s.request.Stall), progress: progress, lately: a.lately,
 		ending: func(exit string) { note(c, reqdir.Ending(s.dir, exit)); s.at("ending") },
