@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -278,17 +277,8 @@ func (c *claude) spent() (*schema.Tokens, *schema.Cost) {
 
 // inAll is what the session has used with what it had used before this process.
 func (c *claude) inAll(used *schema.Tokens) *schema.Tokens {
-	if c.resumed == "" || used == nil || c.job.request.Session.Tokens == nil {
+	if c.resumed == "" || used == nil {
 		return used
 	}
-	plus := func(a, b *int64) *int64 {
-		if a == nil || b == nil {
-			return cmp.Or(a, b)
-		}
-		sum := *a + *b
-		return &sum
-	}
-	before := c.job.request.Session.Tokens
-	return &schema.Tokens{Input: plus(used.Input, before.Input), CachedRead: plus(used.CachedRead, before.CachedRead),
-		CacheWrite: plus(used.CacheWrite, before.CacheWrite), Output: plus(used.Output, before.Output), Reasoning: plus(used.Reasoning, before.Reasoning)}
+	return used.Plus(c.job.request.Session.Tokens)
 }

@@ -38,7 +38,7 @@ func piAdapter(j *job) (*agent, error) {
 	a.argv = append(j.piArgs(), "--session-dir", sessions)
 	if file := piSession(sessions, j.request.Session); file != "" {
 		a.argv = append(a.argv, "--session", file)
-		p.before = piUsageOf(j.request.Session.Tokens)
+		p.before = j.request.Session.Tokens
 	}
 	a.argv = append(a.argv, r.Args...)
 	if p.to, a.stdin, err = newMouth(); err != nil {
@@ -116,7 +116,7 @@ func piSession(folder string, s *schema.Session) string {
 type pi struct {
 	job     *job
 	to      *mouth
-	before  piUsage // what the session that it goes on with had used
+	before  *schema.Tokens // what the session that it goes on with had used
 	spent   piUsage
 	last    piMessage // the assistant's last
 	text    string    // of that message, once asked for
@@ -251,13 +251,11 @@ func (p *pi) count(u piUsage) {
 
 // remember writes down the session; what cannot be written is only worth less.
 func (p *pi) remember(id string) {
-	all := p.before
-	all.add(p.spent)
 	_ = p.job.remember(func(s *schema.Session) {
 		if id != "" {
 			s.ID = id
 		}
-		s.Tokens = all.tokens()
+		s.Tokens = p.spent.tokens().Plus(p.before)
 	})
 }
 
@@ -275,19 +273,6 @@ func (u piUsage) tokens() *schema.Tokens {
 		return nil
 	}
 	return &schema.Tokens{Input: &u.Input, Output: &u.Output, CachedRead: &u.CacheRead, CacheWrite: &u.CacheWrite}
-}
-
-func piUsageOf(t *schema.Tokens) piUsage {
-	if t == nil {
-		return piUsage{}
-	}
-	known := func(n *int64) int64 {
-		if n == nil {
-			return 0
-		}
-		return *n
-	}
-	return piUsage{Input: known(t.Input), Output: known(t.Output), CacheRead: known(t.CachedRead), CacheWrite: known(t.CacheWrite)}
 }
 
 func (p *pi) verdict(e ended) verdict {
