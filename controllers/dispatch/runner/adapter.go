@@ -88,6 +88,31 @@ func (j *job) prepare() (*agent, error) {
 	return adapt(j)
 }
 
+// prompt is what the agent is to read, open.
+func (j *job) prompt() (*os.File, error) {
+	f, err := os.Open(filepath.Join(j.dir, schema.PromptFile))
+	if err != nil {
+		return nil, fmt.Errorf("give prompt: %w", err)
+	}
+	return f, nil
+}
+
+// remarks are what a person should know of a run, however it ended.
+type remarks []string
+
+// before puts them before what is said of its end.
+func (r remarks) before(detail string) string {
+	if detail == "" {
+		return strings.Join(r, "; ")
+	}
+	return strings.Join(append(slices.Clip(r), detail), "; ")
+}
+
+// anew says that a session cannot be gone on with.
+func anew(s *schema.Session, folder string) string {
+	return fmt.Sprintf("the agent's session %s is not in %s any more: it began anew", s.ID, folder)
+}
+
 // environment is what an agent gets: the daemon's (secrets live there), then the operator's settings,
 // then what marks and informs every process of the request.
 func (j *job) environment() []string {

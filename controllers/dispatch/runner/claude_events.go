@@ -140,20 +140,13 @@ func (c *claude) verdict(e ended) verdict {
 	default:
 		v.final, v.blocked = last.Text, c.denied()
 	}
-	if v.detail != "" {
-		c.remark(v.detail)
-	}
-	v.detail = strings.Join(c.remarks, "; ")
+	v.detail = c.remarks.before(v.detail)
 	return v
 }
 
 // failed says what became of a claude whose last turn did not end well. A success that is an error, too, is none.
 func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 	v.exit, v.failure = schema.ExitFailed, schema.FailExit
-	how := fmt.Sprintf("ended with exit code %d", e.status.ExitStatus())
-	if e.status.Signaled() {
-		how = fmt.Sprintf("was ended by signal %v", e.status.Signal())
-	}
 	said := strings.Join(append(slices.Clone(last.Errors), last.Text), " ")
 	switch {
 	case e.stopped != "": // it is known why; what it says of it is an error of its own
@@ -165,7 +158,7 @@ func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 			said = lastLine(filepath.Join(c.job.dir, schema.StderrFile))
 		}
 		v.failure, v.retryAfter = c.trouble.class, schema.Duration(c.trouble.wait)
-		v.detail = "claude was interrupted: it " + how + " without a result"
+		v.detail = "claude was interrupted: it " + e.String() + " without a result"
 	case c.resumed != "" && !c.answered && strings.Contains(said, "No conversation found"): // another request begins anew
 		v.failure, v.detail = schema.FailNotStarted, "claude could not go on with its session"
 		if err := c.job.remember(func(s *schema.Session) { s.ID = "" }); err != nil {
@@ -175,7 +168,7 @@ func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 		v.detail = fmt.Sprintf("claude has spent the turns that it was given (max_turns %d)", c.job.request.MaxTurns)
 	default:
 		v.failure, v.retryAfter = c.class(last), schema.Duration(c.trouble.wait)
-		v.detail = "claude " + how
+		v.detail = "claude " + e.String()
 	}
 	if v.failure == "" {
 		v.failure = schema.FailExit

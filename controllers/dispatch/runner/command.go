@@ -94,9 +94,9 @@ func commandVerdict(j *job, e ended, said *schema.Markers) verdict {
 		return v
 	}
 	v.exit, v.failure = schema.ExitFailed, schema.FailExit
-	v.detail = fmt.Sprintf("%s ended with exit code %d", j.request.Runner.Run[0], e.status.ExitStatus())
+	v.detail = j.request.Runner.Run[0] + " " + e.String()
 	if e.status.Signaled() {
-		v.detail = fmt.Sprintf("%s was ended by signal %v, not by Millrace", j.request.Runner.Run[0], e.status.Signal())
+		v.detail += ", not by Millrace"
 	}
 	if line := lastLine(filepath.Join(j.dir, schema.StderrFile)); line != "" {
 		v.detail += ": " + line

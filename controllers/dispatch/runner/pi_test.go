@@ -189,6 +189,9 @@ func TestPiGoesOnWithASession(t *testing.T) {
 	b.request.Session = &schema.Session{Request: "before", ID: "s-0", Tokens: &schema.Tokens{Input: n(1000)}}
 	c = b.run()
 	b.want(c, schema.ExitCompleted, "", "DONE")
+	if !strings.Contains(c.Detail, "session s-0") || !strings.Contains(c.Detail, "began anew") {
+		t.Errorf("detail is %q", c.Detail)
+	}
 	if strings.Contains(b.read("pi_args"), "--session ") || c.Tokens != nil || c.Cost != nil || c.Session.Tokens != nil {
 		t.Errorf("started with %s, tokens %+v %+v, cost %v", b.read("pi_args"), c.Tokens, c.Session, c.Cost)
 	}

@@ -19,12 +19,12 @@ const keyLength = 8
 // secrets finds the keys in the environment of the request's agent and of its checks.
 func (j *job) secrets() secrets {
 	r, env, found := j.request.Runner, j.environment(), secrets{}
-	names := []string{r.KeyEnv}
+	var keys []string
 	if a := schema.AdapterOf(r.Adapter); a != nil {
-		names = append(names, a.Keys...)
+		keys = a.Keys
 	}
-	for _, name := range names {
-		if value := lookup(env, name); name != "" && len(value) >= keyLength {
+	for _, name := range present(env, r.KeyEnv, keys...) {
+		if value := lookup(env, name); len(value) >= keyLength {
 			found[value] = name
 		}
 	}
