@@ -42,7 +42,7 @@ type agent struct {
 	argv      []string // argv[0] is looked for in the PATH of env, or in the project when it has a slash
 	env       []string
 	stdin     *os.File                                      // closed by the supervisor once the agent has it; nil: nothing to read
-	secret    string                                        // the prompt, when it is an argument
+	prompt    string                                        // when it is an argument: invocation.json names it only
 	slot      string                                        // folder that only one agent at a time may use; "": its own
 	read      func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
 	event     func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only

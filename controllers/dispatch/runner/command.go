@@ -56,8 +56,8 @@ func (a *agent) give(r schema.Runner, prompt string, named bool) error {
 		if err != nil {
 			return fmt.Errorf("give prompt: %w", err)
 		}
-		a.secret = string(text)
-		a.argv = append(a.argv, a.secret)
+		a.prompt = string(text)
+		a.argv = append(a.argv, a.prompt)
 	default:
 		return refuse(schema.FailRunnerNotFound, "runner %q wants its prompt by %q; set runners.%s.prompt to stdin, file or arg", r.Name, r.Prompt, r.Name)
 	}

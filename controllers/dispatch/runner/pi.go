@@ -305,9 +305,6 @@ func (p *pi) verdict(e ended) verdict {
 	}
 	v.failure, v.retryAfter = piClass(trouble), retryAfter(trouble)
 	v.detail = fmt.Sprintf("pi %s: %s", e, firstLine(trouble))
-	if v.failure == schema.FailAuth {
-		v.detail += "; log in with pi (/login in it), or set the provider's key in the environment of the daemon"
-	}
 	return v
 }
 

@@ -95,7 +95,7 @@ func TestWhatPiDoesNotFinishIsNoSuccess(t *testing.T) {
 		{"no such model", ``, `start() { echo 'Error: Model "x" not found.' >&2; exit 1; }`, schema.ExitFailed, schema.FailExit, `Model "x" not found`},
 		{"no Node", ``, `start() { echo "env: 'node': No such file or directory" >&2; exit 127; }`, schema.ExitFailed, schema.FailRunnerNotFound, "needs Node"},
 		{"killed", done + `kill -9 $$`, "", schema.ExitFailed, schema.FailExit, "signal killed"},
-		{"no login", `say '{"type":"response","command":"prompt","success":false,"error":"No API key found for x.\n\nUse /login"}'`, "", schema.ExitFailed, schema.FailAuth, "log in with pi"},
+		{"no login", `say '{"type":"response","command":"prompt","success":false,"error":"No API key found for x.\n\nUse /login"}'`, "", schema.ExitFailed, schema.FailAuth, "log in (pi, and in it /login)"},
 		{"auth", `said error '### DONE' '401 wrong'; fin`, "", schema.ExitFailed, schema.FailAuth, "401 wrong"},
 		{"unknown model", `said error '' '404 no such model'; fin`, "", schema.ExitFailed, schema.FailExit, "404"},
 		{"lost", `said error '### DONE' terminated; fin`, "", schema.ExitFailed, schema.FailNetwork, "terminated"},
