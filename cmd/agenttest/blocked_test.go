@@ -11,17 +11,13 @@ import (
 
 // Whichever agent gives up, its reason is taken from its last words.
 func TestABlockedAgentSaysWhy(t *testing.T) {
-	t.Parallel()
-	for _, adapter := range []string{"codex_cli", "pi_rpc", "claude_code"} {
-		t.Run(adapter, func(t *testing.T) {
-			t.Parallel()
-			m := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: "echo looked"},
-				modelserver.Reply{Say: "I looked.\n\nThe database\nis not there.\n\n### BLOCKED"}))
-			w := newWorld(t, m.URL(), adapter)
-			c := w.supervise(schema.Request{Runner: schema.Runner{Adapter: adapter}})
-			if c.Claim == nil || c.Claim.Outcome != schema.OutcomeBlocked || c.Claim.Message() != "The database is not there." {
-				t.Errorf("it claims %+v: %s", c.Claim, c.Detail)
-			}
-		})
-	}
+	eachAgent(t, func(t *testing.T, adapter string) {
+		m := modelserver.Start(t, modelserver.Steps(modelserver.Reply{Run: "echo looked"},
+			modelserver.Reply{Say: "I looked.\n\nThe database\nis not there.\n\n### BLOCKED"}))
+		w := newWorld(t, m.URL(), adapter)
+		c := w.supervise(schema.Request{Runner: schema.Runner{Adapter: adapter}})
+		if c.Claim == nil || c.Claim.Outcome != schema.OutcomeBlocked || c.Claim.Message() != "The database is not there." {
+			t.Errorf("it claims %+v: %s", c.Claim, c.Detail)
+		}
+	})
 }

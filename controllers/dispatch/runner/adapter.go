@@ -100,12 +100,12 @@ func (j *job) prompt() (*os.File, error) {
 // remarks are what a person should know of a run, however it ended.
 type remarks []string
 
-// before puts them before what is said of its end.
-func (r remarks) before(detail string) string {
+// behind puts them behind what is said of its end: why it failed comes first.
+func (r remarks) behind(detail string) string {
 	if detail == "" {
 		return strings.Join(r, "; ")
 	}
-	return strings.Join(append(slices.Clip(r), detail), "; ")
+	return strings.Join(slices.Concat([]string{detail}, r), "; ")
 }
 
 // anew says that a session cannot be gone on with.

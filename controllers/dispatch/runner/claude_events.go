@@ -140,7 +140,7 @@ func (c *claude) verdict(e ended) verdict {
 	default:
 		v.final, v.blocked = last.Text, c.denied()
 	}
-	v.detail = c.remarks.before(v.detail)
+	v.detail = c.remarks.behind(v.detail)
 	return v
 }
 

@@ -234,7 +234,7 @@ func (c *codex) verdict(e ended) verdict {
 	if !c.done || !e.status.Exited() || e.status.ExitStatus() != 0 {
 		c.failed(&v, e)
 	}
-	v.detail = c.remarks.before(v.detail)
+	v.detail = c.remarks.behind(v.detail)
 	return v
 }
 

@@ -51,7 +51,7 @@ func piAdapter(j *job) (*agent, error) {
 	a.read, a.event = p.errors.hear, p.event
 	a.verdict = func(e ended) verdict {
 		v := p.verdict(e)
-		v.detail = p.remarks.before(v.detail)
+		v.detail = p.remarks.behind(v.detail)
 		return v
 	}
 	a.abort = func() { p.say(map[string]any{"type": "abort"}) }
@@ -304,7 +304,7 @@ func (p *pi) verdict(e ended) verdict {
 		return v
 	}
 	v.failure, v.retryAfter = piClass(trouble), retryAfter(trouble)
-	v.detail = fmt.Sprintf("pi %s: %s", e, firstLine(trouble))
+	v.detail = strings.TrimSuffix(fmt.Sprintf("pi %s: %s", e, firstLine(trouble)), ": ")
 	return v
 }
 
