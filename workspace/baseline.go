@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -214,7 +215,11 @@ func lifecycleFolders(w *Workspace, root *os.Root, mode string) (map[string]*sch
 		return nil, errors.New("compile the embedded assets: they are broken; this is an error in Millrace")
 	}
 	for _, fam := range plan.Families {
-		for _, folder := range fam.Folders {
+		folders := slices.Collect(maps.Values(fam.Folders))
+		if len(fam.Intake) > 0 && fam.Dropped() {
+			folders = append(folders, path.Join(IntakeDir, fam.Intake[0])) // people are told to drop files there
+		}
+		for _, folder := range folders {
 			if err := root.MkdirAll(folder, 0o755); err != nil {
 				return nil, fmt.Errorf("make folder %s: %w", folder, full(err))
 			}

@@ -43,6 +43,9 @@ func TestInitIsIdempotentAndNeverOverwrites(t *testing.T) {
 	if !first.New || len(first.Created) != len(assets.Files())+1 || !slices.Equal(first.Kept, []string{".gitignore", changed}) {
 		t.Errorf("new %v, created %d of %d, kept %v", first.New, len(first.Created), len(assets.Files()), first.Kept)
 	}
+	if _, err := os.Stat(filepath.Join(project, Folder, IntakeDir, "tasks")); err != nil {
+		t.Errorf("there is nowhere to drop a task: %v", err)
+	}
 	before := listing(t, project)
 	second, err := Init(project, InitOptions{Mode: "default_pi"})
 	if err != nil {

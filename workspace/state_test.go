@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -173,6 +174,34 @@ func anyItem(t *rapid.T) *schema.Item {
 	return it
 }
 
+// Gob leaves out what points to a zero, and cannot carry what it was not told of.
+func TestItemsSurviveGob(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	var look func(path string, of reflect.Type)
+	look = func(path string, of reflect.Type) {
+		if seen[of] || of == reflect.TypeFor[time.Time]() {
+			return
+		}
+		seen[of] = true
+		switch of.Kind() {
+		case reflect.Interface:
+			t.Errorf("%s may be anything", path)
+		case reflect.Pointer:
+			if of.Elem().Kind() != reflect.Struct {
+				t.Errorf("%s points to %s: a zero there comes back as nothing", path, of.Elem())
+			}
+			look(path, of.Elem())
+		case reflect.Slice, reflect.Array, reflect.Map:
+			look(path+"[]", of.Elem())
+		case reflect.Struct:
+			for f := range of.Fields() {
+				look(path+"."+f.Name, f.Type)
+			}
+		}
+	}
+	look("Item", reflect.TypeFor[schema.Item]())
+}
+
 func TestFoldEqualsSnapshotEqualsEveryOrderOfReading(t *testing.T) {
 	w := newWorkspace(t)
 	reader := reopen(t, w)
@@ -182,8 +211,12 @@ func TestFoldEqualsSnapshotEqualsEveryOrderOfReading(t *testing.T) {
 			for range rapid.IntRange(1, 4).Draw(t, "ops") {
 				switch rapid.IntRange(0, 9).Draw(t, "op") {
 				case 0:
+					used, code := rapid.Int64Range(0, 1).Draw(t, "tokens"), rapid.IntRange(0, 1).Draw(t, "exit code")
 					m.PutRun(&schema.Run{SchemaVersion: 1, ID: rapid.SampledFrom([]string{"r1", "r2"}).Draw(t, "run"),
-						State: rapid.SampledFrom([]string{schema.RunRunning, schema.RunEnded}).Draw(t, "run state"), Started: epoch})
+						State: rapid.SampledFrom([]string{schema.RunRunning, schema.RunEnded}).Draw(t, "run state"), Started: epoch,
+						Steps: []schema.Step{{Request: "q", Started: epoch, Ended: epoch, Tokens: &schema.Tokens{Input: &used, Output: &used}}},
+						Salvaged: &schema.Completion{Request: "q", ExitCode: &code, Ended: epoch, Claim: &schema.Claim{Outcome: "DONE",
+							Metadata: map[string]any{"notes": []any{"an agent's", map[string]any{"own": true}}}}}})
 				case 1:
 					m.PutControl(&schema.Control{SchemaVersion: 1, Mode: rapid.String().Draw(t, "mode"),
 						Pauses: map[string]schema.Pause{"operator": {By: "me", Since: epoch}}})
