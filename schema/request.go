@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Files of a request folder, runs/<run>/<request>/. Millrace commits request.json, prompt.md,
 // context.json and skills/; all else belongs to the supervisor until its completion is applied.
@@ -148,7 +151,7 @@ func (t *Tokens) Since(before *Tokens) *Tokens {
 	if before == nil {
 		before = &Tokens{}
 	}
-	less := func(now, then *int64) *int64 {
+	return t.with(before, func(now, then *int64) *int64 {
 		if now == nil {
 			return nil
 		}
@@ -158,9 +161,27 @@ func (t *Tokens) Since(before *Tokens) *Tokens {
 		}
 		d = max(0, d)
 		return &d
+	})
+}
+
+// Plus is what both used together; what only one of them knows is as that one has it.
+func (t *Tokens) Plus(more *Tokens) *Tokens {
+	if t == nil || more == nil {
+		return cmp.Or(t, more)
 	}
-	return &Tokens{Input: less(t.Input, before.Input), CachedRead: less(t.CachedRead, before.CachedRead),
-		CacheWrite: less(t.CacheWrite, before.CacheWrite), Output: less(t.Output, before.Output), Reasoning: less(t.Reasoning, before.Reasoning)}
+	return t.with(more, func(a, b *int64) *int64 {
+		if a == nil || b == nil {
+			return cmp.Or(a, b)
+		}
+		sum := *a + *b
+		return &sum
+	})
+}
+
+// with makes one of two, class by class.
+func (t *Tokens) with(u *Tokens, of func(a, b *int64) *int64) *Tokens {
+	return &Tokens{Input: of(t.Input, u.Input), CachedRead: of(t.CachedRead, u.CachedRead), CacheWrite: of(t.CacheWrite, u.CacheWrite),
+		Output: of(t.Output, u.Output), Reasoning: of(t.Reasoning, u.Reasoning)}
 }
 
 // Total of the known classes; reasoning is part of output.

@@ -1,6 +1,9 @@
 package schema
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 func TestTokensSince(t *testing.T) {
 	n := func(i int64) *int64 { return &i }
@@ -21,6 +24,20 @@ func TestTokensSince(t *testing.T) {
 		if got.Total() != tt.total || got.Known() != tt.known || (got == nil) != (tt.now == nil) {
 			t.Errorf("%s: %+v is %d", name, got, got.Total())
 		}
+	}
+}
+
+func TestTokensPlus(t *testing.T) {
+	n := func(i int64) *int64 { return &i }
+	var none *Tokens
+	some := &Tokens{Input: n(5), Output: n(2)}
+	if none.Plus(none) != nil || none.Plus(some) != some || some.Plus(none) != some {
+		t.Error("what is unknown counts")
+	}
+	got := some.Plus(&Tokens{Input: n(1), CachedRead: n(3), Reasoning: n(4)})
+	want := &Tokens{Input: n(6), CachedRead: n(3), Output: n(2), Reasoning: n(4)}
+	if !reflect.DeepEqual(got, want) || *some.Input != 5 {
+		t.Errorf("the sum is %+v", got)
 	}
 }
 

@@ -238,7 +238,7 @@ func TestPiWithoutAnyLogin(t *testing.T) {
 		req.Model = model
 		c := w.supervise(req)
 		wantEnd(t, c, schema.ExitFailed, schema.FailAuth, "")
-		if !strings.Contains(c.Detail, "No API key found") || !strings.Contains(c.Detail, "log in with pi") {
+		if !strings.Contains(c.Detail, "No API key found") || !strings.Contains(c.Detail, "log in (pi, and in it /login)") {
 			t.Errorf("%q: detail is %q", model, c.Detail)
 		}
 	}

@@ -87,18 +87,22 @@ func (f *factory) state() (*workspace.Workspace, *workspace.View, error) {
 func requests(w *workspace.Workspace, s *workspace.State) map[string]*workspace.RequestSeen {
 	all := map[string]*workspace.RequestSeen{}
 	for _, r := range s.Runs {
-		if r.Request == "" {
-			continue
+		if r.Request != "" {
+			all[r.Request] = seenOf(w, r)
 		}
-		dir := filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request)))
-		seen := &workspace.RequestSeen{}
-		if alive, err := reqdir.Alive(dir); err == nil && alive {
-			seen.Alive = true
-			seen.Waits, seen.Since = reqdir.Waiting(dir, r.Request)
-		}
-		all[r.Request] = seen
 	}
 	return all
+}
+
+// seenOf looks at a run's request.
+func seenOf(w *workspace.Workspace, r *schema.Run) *workspace.RequestSeen {
+	dir := filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request)))
+	seen := &workspace.RequestSeen{}
+	if alive, err := reqdir.Alive(dir); err == nil && alive {
+		seen.Alive = true
+		seen.Waits, seen.Since = reqdir.Waiting(dir, r.Request)
+	}
+	return seen
 }
 
 // look reads the workspace and everything declared in it, still without a lock.

@@ -85,9 +85,6 @@ func runInit(cmd *cobra.Command, o *initOptions) error {
 			}
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(rep.Dir, workspace.IntakeDir, "tasks"), 0o777); err != nil { // where the next word sends people
-		return fmt.Errorf("make the folder for tasks: %w", err)
-	}
 	return o.print(rep)
 }
 

@@ -71,7 +71,7 @@ func runRunsTrace(_ *cobra.Command, o *runsOptions) error {
 	}
 	t := workspace.TraceOf(r)
 	if r.Request != "" {
-		t.Nodes[len(t.Nodes)-1].Waiting = waits(w, r)
+		t.Nodes[len(t.Nodes)-1].Waiting = seenOf(w, r).Waits
 	}
 	switch o.out.Value {
 	case "mermaid":
@@ -82,16 +82,6 @@ func runRunsTrace(_ *cobra.Command, o *runsOptions) error {
 		return err
 	}
 	return o.f.io.Print(o.out.Value, term.Report{Data: t, Names: []string{r.ID}, Text: func(bool) { traceText(o.f.io, r, t) }})
-}
-
-// waits is what the agent of a run's live request waits for.
-func waits(w *workspace.Workspace, r *schema.Run) string {
-	dir := filepath.Join(w.Dir, filepath.FromSlash(workspace.RequestDir(r.ID, r.Request)))
-	if alive, err := reqdir.Alive(dir); err != nil || !alive {
-		return ""
-	}
-	what, _ := reqdir.Waiting(dir, r.Request)
-	return what
 }
 
 func traceText(io *term.IO, r *schema.Run, t workspace.Trace) {

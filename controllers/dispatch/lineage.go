@@ -164,7 +164,7 @@ func (s *stage) unproven(p *page) {
 	}
 }
 
-// evidence tells the window in a form to be read.
+// tell tells the window in a form to be read.
 func (l *lineage) tell(p *page, folder string) {
 	p.head("What came of the work")
 	p.line("Every item of the lineage, what ended last first. `%s%s` says the same for programs, with digests;", folder, schema.EvidenceWindow)

@@ -5,7 +5,8 @@
 // The files, in the order in which they must be looked at: supervisor.lock, an open-file-description
 // lock held while the request is alive; completion.json, which counts once that lock is free; started,
 // created exactly once before the agent, which spends the request. Process ids and times in them are
-// messages to people; only locks, and marks in a process's environment, are evidence.
+// messages to people; only locks, and what of a process says whose it is (the mark in its environment, the request's
+// cgroup), are evidence. session.json, beside them, is what a lost request leaves to the next one.
 package reqdir
 
 import (

@@ -123,8 +123,8 @@ func (s *scanner) read(path string) (n int, err error) {
 // Grace is how long EndStrays waits between TERM and KILL.
 const Grace = 5 * time.Second
 
-// EndStrays ends whatever carries the mark of the request in dir or is in its cgroup: TERM, then KILL, and waits until nothing is left.
-// What they write after the signal is no claim: note Ending before, unless Salvage found one already.
+// EndStrays ends whatever carries the mark of the request in dir or is in its cgroup: TERM, then KILL, and waits until
+// nothing is left. What they write after the signal is no claim: note Ending before, unless Salvage found one already.
 func EndStrays(ctx context.Context, dir string) error { return endStrays(ctx, dir, Grace) }
 
 func endStrays(ctx context.Context, dir string, grace time.Duration) error {

@@ -42,7 +42,7 @@ type agent struct {
 	argv      []string // argv[0] is looked for in the PATH of env, or in the project when it has a slash
 	env       []string
 	stdin     *os.File                                      // closed by the supervisor once the agent has it; nil: nothing to read
-	secret    string                                        // the prompt, when it is an argument
+	prompt    string                                        // when it is an argument: invocation.json names it only
 	slot      string                                        // folder that only one agent at a time may use; "": its own
 	read      func(stream string, p []byte) (progress bool) // what it prints, as it comes; nil: stderr is no progress
 	event     func(line []byte) heard                       // its standard output is events, one a line; read then gets stderr only
@@ -86,6 +86,31 @@ func (j *job) prepare() (*agent, error) {
 			j.request.Runner.Name, j.request.Runner.Adapter, strings.Join(schema.AdapterNames(), ", "))
 	}
 	return adapt(j)
+}
+
+// prompt is what the agent is to read, open.
+func (j *job) prompt() (*os.File, error) {
+	f, err := os.Open(filepath.Join(j.dir, schema.PromptFile))
+	if err != nil {
+		return nil, fmt.Errorf("give prompt: %w", err)
+	}
+	return f, nil
+}
+
+// remarks are what a person should know of a run, however it ended.
+type remarks []string
+
+// behind puts them behind what is said of its end: why it failed comes first.
+func (r remarks) behind(detail string) string {
+	if detail == "" {
+		return strings.Join(r, "; ")
+	}
+	return strings.Join(slices.Concat([]string{detail}, r), "; ")
+}
+
+// anew says that a session cannot be gone on with.
+func anew(s *schema.Session, folder string) string {
+	return fmt.Sprintf("the agent's session %s is not in %s any more: it began anew", s.ID, folder)
 }
 
 // environment is what an agent gets: the daemon's (secrets live there), then the operator's settings,

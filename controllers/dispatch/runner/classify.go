@@ -83,6 +83,30 @@ func retryAt(text string, now time.Time) time.Duration {
 	return at.Sub(now)
 }
 
+var retryIn = regexp.MustCompile(`(?i)(?:retry|try again|reset)[a-z ]{0,20}(?:in|after):? ?((?:[0-9.]+(?:ms|s|m|h))+)`)
+
+// retryAfter is how long a provider says to wait, where it says so in words.
+func retryAfter(text string) schema.Duration {
+	m := retryIn.FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	d, _ := time.ParseDuration(m[1]) // else unknown
+	return schema.Duration(d)
+}
+
+// complaints are the beginning of what a program says on its standard error.
+type complaints []byte
+
+// complaintsCap is how much of them is kept: what comes first is the cause, and errors of programs are short.
+const complaintsCap = 4 << 10
+
+// hear reads a piece of it, which is no progress.
+func (c *complaints) hear(_ string, text []byte) (progress bool) {
+	*c = append(*c, text[:min(len(text), complaintsCap-len(*c))]...)
+	return false
+}
+
 // firstError is the line with which a program's errors begin: the first that looks like one, else the last of all.
 func firstError(text string) string {
 	last := ""

@@ -3,6 +3,7 @@ package runner
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,12 +28,9 @@ func claudeAdapter(j *job) (*agent, error) {
 		return nil, err
 	}
 	a.argv = c.argv()
-	prompt, err := os.Open(filepath.Join(j.dir, schema.PromptFile))
-	if err != nil {
-		return nil, fmt.Errorf("give prompt: %w", err)
-	}
-	a.stdin = prompt
-	return a, nil
+	var err error
+	a.stdin, err = j.prompt()
+	return a, err
 }
 
 // claudeOptions are what makes a stage of a conversation: it reaches for nothing but its model, its work is over when
@@ -71,7 +69,7 @@ type claude struct {
 	answered bool // by a model
 	results  []claudeResult
 	trouble  claudeTrouble // since a model answered last
-	remarks  []string
+	remarks  remarks
 }
 
 // sit gives claude its folder. A key stays in the environment: claude writes it down nowhere.
@@ -125,7 +123,7 @@ func (c *claude) argv() []string {
 		if c.knows(s.ID) {
 			c.resumed = s.ID
 		} else {
-			c.remark("the agent's session " + s.ID + " is not in " + c.home + " any more: it began anew")
+			c.remark(anew(s, c.home))
 		}
 	}
 	add("--resume", c.resumed)
@@ -152,13 +150,8 @@ func (c *claude) knows(session string) bool {
 	if strings.Trim(session, "0123456789abcdef-") != "" {
 		return false
 	}
-	found, _ := filepath.Glob(filepath.Join(escapeGlob(c.home), "projects", "*", session+".jsonl")) // the pattern is a good one
+	found, _ := fs.Glob(os.DirFS(c.home), "projects/*/"+session+".jsonl") // the pattern is a good one
 	return len(found) > 0
-}
-
-// escapeGlob makes a pattern of a path.
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func isFile(path string) bool {

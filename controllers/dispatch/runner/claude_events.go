@@ -1,9 +1,9 @@
 package runner
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -141,20 +141,13 @@ func (c *claude) verdict(e ended) verdict {
 	default:
 		v.final, v.blocked = last.Text, c.denied()
 	}
-	if v.detail != "" { // why it failed comes first
-		c.remarks = slices.Insert(c.remarks, 0, v.detail)
-	}
-	v.detail = strings.Join(c.remarks, "; ")
+	v.detail = c.remarks.behind(v.detail)
 	return v
 }
 
 // failed says what became of a claude whose last turn did not end well. A success that is an error, too, is none.
 func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 	v.exit, v.failure = schema.ExitFailed, schema.FailExit
-	how := fmt.Sprintf("ended with exit code %d", e.status.ExitStatus())
-	if e.status.Signaled() {
-		how = fmt.Sprintf("was ended by signal %v", e.status.Signal())
-	}
 	said := strings.Join(append(slices.Clone(last.Errors), last.Text), " ")
 	switch {
 	case e.stopped != "": // it is known why; what it says of it is an error of its own
@@ -166,7 +159,7 @@ func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 			said = lastLine(filepath.Join(c.job.dir, schema.StderrFile))
 		}
 		v.failure, v.retryAfter = c.trouble.class, schema.Duration(c.trouble.wait)
-		v.detail = "claude was interrupted: it " + how + " without a result"
+		v.detail = "claude was interrupted: it " + e.String() + " without a result"
 	case c.resumed != "" && !c.answered && strings.Contains(said, "No conversation found"): // another request begins anew
 		v.failure, v.detail = schema.FailNotStarted, "claude could not go on with its session"
 		if err := c.job.remember(func(s *schema.Session) { s.ID = "" }); err != nil {
@@ -176,7 +169,7 @@ func (c *claude) failed(v *verdict, e ended, last claudeResult) {
 		v.detail = fmt.Sprintf("claude has spent the turns that it was given (max_turns %d)", c.job.request.MaxTurns)
 	default:
 		v.failure, v.retryAfter = c.class(last), schema.Duration(c.trouble.wait)
-		v.detail = "claude " + how
+		v.detail = "claude " + e.String()
 	}
 	if v.failure == "" {
 		v.failure = schema.FailExit
@@ -229,7 +222,11 @@ func (c *claude) denied() string {
 		what = append(what[:5], fmt.Sprintf("%d more", more))
 	}
 	permission := c.job.request.Permission
-	if permission == "" {
+	switch {
+	case permission != "" && permission != "maximum":
+	case os.Geteuid() == 0:
+		permission = "elevated, as root"
+	default:
 		permission = "maximum"
 	}
 	return fmt.Sprintf("the agent was denied what its permission (%s) does not cover: %s", permission, strings.Join(what, ", "))
@@ -278,17 +275,8 @@ func (c *claude) spent() (*schema.Tokens, *schema.Cost) {
 
 // inAll is what the session has used with what it had used before this process.
 func (c *claude) inAll(used *schema.Tokens) *schema.Tokens {
-	if c.resumed == "" || used == nil || c.job.request.Session.Tokens == nil {
+	if c.resumed == "" || used == nil {
 		return used
 	}
-	plus := func(a, b *int64) *int64 {
-		if a == nil || b == nil {
-			return cmp.Or(a, b)
-		}
-		sum := *a + *b
-		return &sum
-	}
-	before := c.job.request.Session.Tokens
-	return &schema.Tokens{Input: plus(used.Input, before.Input), CachedRead: plus(used.CachedRead, before.CachedRead),
-		CacheWrite: plus(used.CacheWrite, before.CacheWrite), Output: plus(used.Output, before.Output), Reasoning: plus(used.Reasoning, before.Reasoning)}
+	return used.Plus(c.job.request.Session.Tokens)
 }

@@ -149,7 +149,7 @@ func TestHowClaudeEnds(t *testing.T) {
 		{"success that is an error", say(claudeInit, claudeError("400", "API Error: 400 bad thing ### DONE", "")) + "exit 1", schema.FailExit, "400 bad thing", 0, false},
 		{"unknown model", say(claudeInit, `{"type":"assistant","error":"model_not_found"}`, claudeError("404", "issue with the selected model", "")) + "exit 1", schema.FailExit, "selected model", 0, false},
 		{"401", say(claudeInit, claudeError("401", "Invalid API key", "")) + "exit 1", schema.FailAuth, "Invalid API key", 0, false},
-		{"not logged in", say(claudeInit, `{"type":"assistant","error":"authentication_failed"}`, claudeError("null", "Not logged in", "")) + "exit 1", schema.FailAuth, "Not logged in", 0, false},
+		{"not logged in", say(claudeInit, `{"type":"assistant","error":"authentication_failed"}`, claudeError("null", "Not logged in", "")) + "exit 1", schema.FailAuth, "Not logged in; log in (claude auth login)", 0, false},
 		{"no money", say(claudeInit, `{"type":"assistant","error":"billing_error"}`, claudeError("400", "Credit balance is too low", "")) + "exit 1", schema.FailAuth, "Credit", 0, false},
 		{"429", say(claudeInit, retry, claudeError("429", "slow down", "")) + "exit 1", schema.FailRateLimited, "slow down", 7959 * time.Millisecond, false},
 		{"429, claude's own delay", say(claudeInit, claudeRetry("429", "rate_limit", "594"), claudeError("429", "slow down", "")) + "exit 1", schema.FailRateLimited, "slow down", 0, false},

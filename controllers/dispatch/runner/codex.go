@@ -20,18 +20,15 @@ import (
 // codexAdapter runs "codex exec": the prompt on its standard input, events on its standard output.
 func codexAdapter(j *job) (*agent, error) {
 	c := &codex{job: j}
-	a := &agent{env: j.environment(), read: c.read, event: c.event, lately: c.lately, verdict: c.verdict}
+	a := &agent{env: j.environment(), read: c.errors.hear, event: c.event, lately: c.lately, verdict: c.verdict}
 	if err := c.sit(a); err != nil {
 		return nil, err
 	}
 	c.goOn()
 	a.argv = c.argv()
-	prompt, err := os.Open(filepath.Join(j.dir, schema.PromptFile))
-	if err != nil {
-		return nil, fmt.Errorf("give prompt: %w", err)
-	}
-	a.stdin = prompt // codex begins when it has read all of it
-	return a, nil
+	var err error
+	a.stdin, err = j.prompt() // codex begins when it has read all of it
+	return a, err
 }
 
 // codexKey is the variable in which codex exec takes a key for its own provider. It reads OPENAI_API_KEY only where a
@@ -54,8 +51,8 @@ type codex struct {
 	said    string         // its last message
 	done    bool           // its turn is complete
 	trouble string         // what went wrong since it got further last
-	errors  []byte         // the beginning of its standard error
-	remarks []string
+	errors  complaints
+	remarks remarks
 }
 
 // sit gives codex its folder. Keys go no further than its environment: it does not write them down, and its tools, of
@@ -77,11 +74,7 @@ func (c *codex) sit(a *agent) error {
 	} else {
 		a.slot = seat.dir
 	}
-	for _, name := range append([]string{r.KeyEnv}, traits.Keys...) {
-		if name != "" && lookup(a.env, name) != "" {
-			c.hidden = append(c.hidden, name)
-		}
-	}
+	c.hidden = present(a.env, r.KeyEnv, traits.Keys...)
 	return nil
 }
 
@@ -107,7 +100,7 @@ func (c *codex) goOn() {
 	switch {
 	case s == nil || s.ID == "":
 	case c.rollout(s.ID) == "":
-		c.remarks = append(c.remarks, fmt.Sprintf("the agent's session %s is not in %s any more: it began anew", s.ID, c.home))
+		c.remarks = append(c.remarks, anew(s, c.home))
 	default:
 		c.session, c.before = s.ID, s.Tokens
 	}
@@ -182,12 +175,6 @@ func inGit(dir string) bool {
 	}
 }
 
-// read keeps the beginning of what codex says on its standard error; that it says it is no progress.
-func (c *codex) read(_ string, text []byte) bool {
-	c.errors = append(c.errors, text[:min(len(text), 4096-len(c.errors))]...)
-	return false
-}
-
 // A codexEvent is a line of its standard output.
 type codexEvent struct {
 	Type    string                   `json:"type"`
@@ -247,17 +234,14 @@ func (c *codex) verdict(e ended) verdict {
 	if !c.done || !e.status.Exited() || e.status.ExitStatus() != 0 {
 		c.failed(&v, e)
 	}
-	if v.detail != "" { // why it failed comes first
-		c.remarks = slices.Insert(c.remarks, 0, v.detail)
-	}
-	v.detail = strings.Join(c.remarks, "; ")
+	v.detail = c.remarks.behind(v.detail)
 	return v
 }
 
 // failed says what became of a codex that did not end as one does whose turn is complete.
 func (c *codex) failed(v *verdict, e ended) {
 	v.exit, v.failure = schema.ExitFailed, schema.FailExit
-	code, how := e.status.ExitStatus(), "ended with "+ending(e)
+	code, how := e.status.ExitStatus(), e.String()
 	said := cmp.Or(c.trouble, firstError(string(c.errors)))
 	v.detail = "codex " + how + ": " + said
 	switch class := textClass(said); {

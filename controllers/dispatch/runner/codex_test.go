@@ -271,7 +271,7 @@ func TestCodexFails(t *testing.T) {
 		lines               []string
 	}{
 		{"exit 1", schema.FailAuth, "401", 0, []string{codexStarted, codexTurn, codexFailed("unexpected status 401 Unauthorized: Incorrect API key provided.")}},
-		{"exit 1", schema.FailAuth, "403", 0, []string{codexStarted, codexTurn, codexFailed("unexpected status 403 Forbidden: not here")}},
+		{"exit 1", schema.FailAuth, "403 Forbidden: not here; log in (codex login)", 0, []string{codexStarted, codexTurn, codexFailed("unexpected status 403 Forbidden: not here")}},
 		{"exit 1", schema.FailAuth, "`K`", 0, []string{codexStarted, codexTurn, codexFailed("Missing environment variable: `K`.")}},
 		{"exit 1", schema.FailRateLimited, "429", 0, []string{codexStarted, codexTurn, codexFailed("exceeded retry limit, last status: 429 Too Many Requests")}},
 		{"exit 1", schema.FailRateLimited, "in 7s", waits, []string{codexStarted, codexTurn, codexFailed("rate limit exceeded: Please try again in 7s.")}},

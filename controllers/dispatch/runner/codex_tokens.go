@@ -39,19 +39,6 @@ func (u *codexUsage) tokens() *schema.Tokens {
 	return &schema.Tokens{Input: &input, CachedRead: u.Cached, CacheWrite: u.CacheWrite, Output: u.Output, Reasoning: u.Reasoning}
 }
 
-// plus adds one answer of the model.
-func (u *codexUsage) plus(more *codexUsage) {
-	for sum, n := range map[**int64]*int64{&u.Input: more.Input, &u.Cached: more.Cached, &u.CacheWrite: more.CacheWrite,
-		&u.Output: more.Output, &u.Reasoning: more.Reasoning} {
-		if n != nil && *sum != nil {
-			*n += **sum
-		}
-		if n != nil {
-			*sum = n
-		}
-	}
-}
-
 // spent is what this run of codex has used of tokens. The record that it keeps of the session counts: it is there when
 // codex was ended in the middle, and has what events leave out for ever: the answer whose tool was ended with codex, and
 // those that went to agents it started.
@@ -107,13 +94,13 @@ func (c *codex) recorded(thread string) (*schema.Tokens, time.Time) {
 		}
 		f.Close()
 	}
-	return sum.tokens(), sum.last
+	return sum.tokens, sum.last
 }
 
 // A codexSum adds up the model's answers in a session.
 type codexSum struct {
-	codexUsage
 	thread string
+	tokens *schema.Tokens
 	last   time.Time
 }
 
@@ -132,7 +119,7 @@ func (s *codexSum) add(name string, line []byte) {
 		return
 	}
 	if p := record.Payload; p.Usage != nil && p.Session == s.thread && strings.HasSuffix(name, "-"+p.Thread+".jsonl") {
-		s.plus(p.Usage)
+		s.tokens = s.tokens.Plus(p.Usage.tokens())
 		if record.Timestamp.After(s.last) {
 			s.last = record.Timestamp
 		}

@@ -56,8 +56,8 @@ func (a *agent) give(r schema.Runner, prompt string, named bool) error {
 		if err != nil {
 			return fmt.Errorf("give prompt: %w", err)
 		}
-		a.secret = string(text)
-		a.argv = append(a.argv, a.secret)
+		a.prompt = string(text)
+		a.argv = append(a.argv, a.prompt)
 	default:
 		return refuse(schema.FailRunnerNotFound, "runner %q wants its prompt by %q; set runners.%s.prompt to stdin, file or arg", r.Name, r.Prompt, r.Name)
 	}
@@ -94,9 +94,9 @@ func commandVerdict(j *job, e ended, said *schema.Markers) verdict {
 		return v
 	}
 	v.exit, v.failure = schema.ExitFailed, schema.FailExit
-	v.detail = fmt.Sprintf("%s ended with exit code %d", j.request.Runner.Run[0], e.status.ExitStatus())
+	v.detail = j.request.Runner.Run[0] + " " + e.String()
 	if e.status.Signaled() {
-		v.detail = fmt.Sprintf("%s was ended by signal %v, not by Millrace", j.request.Runner.Run[0], e.status.Signal())
+		v.detail += ", not by Millrace"
 	}
 	if line := lastLine(filepath.Join(j.dir, schema.StderrFile)); line != "" {
 		v.detail += ": " + line

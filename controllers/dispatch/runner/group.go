@@ -54,6 +54,14 @@ type ended struct {
 	start   time.Time
 }
 
+// String says how it ended by itself, behind its name.
+func (e ended) String() string {
+	if e.status.Signaled() {
+		return fmt.Sprintf("was ended by signal %v", e.status.Signal())
+	}
+	return fmt.Sprintf("ended with exit code %d", e.status.ExitStatus())
+}
+
 func newGroup(dir string, grace time.Duration) (*group, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become subreaper: %w", err)

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"millrace/schema"
 )
@@ -38,7 +38,9 @@ func piAdapter(j *job) (*agent, error) {
 	a.argv = append(j.piArgs(), "--session-dir", sessions)
 	if file := piSession(sessions, j.request.Session); file != "" {
 		a.argv = append(a.argv, "--session", file)
-		p.before = piUsageOf(j.request.Session.Tokens)
+		p.before = j.request.Session.Tokens
+	} else if s := j.request.Session; s != nil && s.ID != "" {
+		p.remarks = append(p.remarks, anew(s, sessions))
 	}
 	a.argv = append(a.argv, r.Args...)
 	if p.to, a.stdin, err = newMouth(); err != nil {
@@ -46,7 +48,12 @@ func piAdapter(j *job) (*agent, error) {
 	}
 	p.say(map[string]any{"type": "get_state"})
 	p.say(map[string]any{"type": "prompt", "message": string(prompt)})
-	a.read, a.event, a.verdict = p.read, p.event, p.verdict
+	a.read, a.event = p.errors.hear, p.event
+	a.verdict = func(e ended) verdict {
+		v := p.verdict(e)
+		v.detail = p.remarks.behind(v.detail)
+		return v
+	}
 	a.abort = func() { p.say(map[string]any{"type": "abort"}) }
 	a.free = p.to.free
 	return a, nil
@@ -55,11 +62,8 @@ func piAdapter(j *job) (*agent, error) {
 // piArgs is the command line without what is the run's own. pi has no sandbox: it holds an agent to basic permission by
 // giving it no shell, and to nothing else.
 func (j *job) piArgs() []string {
-	r, program := j.request.Runner, schema.AdapterOf("pi_rpc").Program
-	if r.Command != "" {
-		program = r.Command
-	}
-	argv := []string{program, "--mode", "rpc", "-ne", "-ns", "-nc"}
+	r := j.request.Runner
+	argv := []string{cmp.Or(r.Command, schema.AdapterOf("pi_rpc").Program), "--mode", "rpc", "-ne", "-ns", "-nc"}
 	for _, option := range [][2]string{{"--provider", r.Provider}, {"--model", j.request.Model}, {"--thinking", j.request.Thinking}} {
 		if option[1] != "" {
 			argv = append(argv, option[:]...)
@@ -77,7 +81,7 @@ func (j *job) piArgs() []string {
 func (j *job) piSeat(a *agent) (home string, err error) {
 	traits := schema.AdapterOf("pi_rpc")
 	user := seatOf(traits, &j.request.Runner, a.env)
-	own := seat{dir: filepath.Join(filepath.Dir(j.dir), schema.AgentsFolder, j.request.Runner.Name)}
+	own := seat{dir: j.ownSeat()}
 	if user.stored {
 		a.slot = user.dir
 		return own.dir, own.make(user.dir)
@@ -116,7 +120,7 @@ func piSession(folder string, s *schema.Session) string {
 type pi struct {
 	job     *job
 	to      *mouth
-	before  piUsage // what the session that it goes on with had used
+	before  *schema.Tokens // what the session that it goes on with had used
 	spent   piUsage
 	last    piMessage // the assistant's last
 	text    string    // of that message, once asked for
@@ -124,7 +128,8 @@ type pi struct {
 	done    bool      // and has said its last word
 	mending bool      // it makes room in a context that was too small, and goes on
 	refused string    // why it did not take the prompt
-	errors  []byte    // the beginning of its standard error
+	errors  complaints
+	remarks remarks
 }
 
 // An event of pi's, or its answer to a command.
@@ -157,12 +162,6 @@ type piUsage struct {
 func (p *pi) say(command map[string]any) {
 	line, _ := json.Marshal(command) // strings only
 	p.to.say(append(line, '\n'))
-}
-
-// read keeps the beginning of what pi says on its standard error: it is short, and never a sign of progress.
-func (p *pi) read(_ string, text []byte) bool {
-	p.errors = append(p.errors, text[:min(len(text), 4096-len(p.errors))]...)
-	return false
 }
 
 // event hears one line. Snapshots that grow with every word are neither parsed nor kept; nor is the last event parsed,
@@ -251,13 +250,11 @@ func (p *pi) count(u piUsage) {
 
 // remember writes down the session; what cannot be written is only worth less.
 func (p *pi) remember(id string) {
-	all := p.before
-	all.add(p.spent)
 	_ = p.job.remember(func(s *schema.Session) {
 		if id != "" {
 			s.ID = id
 		}
-		s.Tokens = all.tokens()
+		s.Tokens = p.spent.tokens().Plus(p.before)
 	})
 }
 
@@ -275,19 +272,6 @@ func (u piUsage) tokens() *schema.Tokens {
 		return nil
 	}
 	return &schema.Tokens{Input: &u.Input, Output: &u.Output, CachedRead: &u.CacheRead, CacheWrite: &u.CacheWrite}
-}
-
-func piUsageOf(t *schema.Tokens) piUsage {
-	if t == nil {
-		return piUsage{}
-	}
-	known := func(n *int64) int64 {
-		if n == nil {
-			return 0
-		}
-		return *n
-	}
-	return piUsage{Input: known(t.Input), Output: known(t.Output), CacheRead: known(t.CachedRead), CacheWrite: known(t.CacheWrite)}
 }
 
 func (p *pi) verdict(e ended) verdict {
@@ -320,10 +304,7 @@ func (p *pi) verdict(e ended) verdict {
 		return v
 	}
 	v.failure, v.retryAfter = piClass(trouble), retryAfter(trouble)
-	v.detail = strings.TrimSuffix(fmt.Sprintf("pi ended with %s: %s", ending(e), firstLine(trouble)), ": ")
-	if v.failure == schema.FailAuth {
-		v.detail += "; log in with pi (/login in it), or set the provider's key in the environment of the daemon"
-	}
+	v.detail = strings.TrimSuffix(fmt.Sprintf("pi %s: %s", e, firstLine(trouble)), ": ")
 	return v
 }
 
@@ -363,25 +344,6 @@ func piClass(text string) string {
 		return schema.FailExit
 	}
 	return class
-}
-
-var retryIn = regexp.MustCompile(`(?i)(?:retry|try again|reset)[a-z ]{0,20}(?:in|after):? ?((?:[0-9.]+(?:ms|s|m|h))+)`)
-
-// retryAfter is how long a provider says to wait, where it says so in words.
-func retryAfter(text string) schema.Duration {
-	m := retryIn.FindStringSubmatch(text)
-	if m == nil {
-		return 0
-	}
-	d, _ := time.ParseDuration(m[1]) // else unknown
-	return schema.Duration(d)
-}
-
-func ending(e ended) string {
-	if e.status.Signaled() {
-		return fmt.Sprintf("signal %v", e.status.Signal())
-	}
-	return fmt.Sprintf("exit code %d", e.status.ExitStatus())
 }
 
 func firstLine(text string) string {

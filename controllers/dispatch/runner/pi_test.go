@@ -95,7 +95,7 @@ func TestWhatPiDoesNotFinishIsNoSuccess(t *testing.T) {
 		{"no such model", ``, `start() { echo 'Error: Model "x" not found.' >&2; exit 1; }`, schema.ExitFailed, schema.FailExit, `Model "x" not found`},
 		{"no Node", ``, `start() { echo "env: 'node': No such file or directory" >&2; exit 127; }`, schema.ExitFailed, schema.FailRunnerNotFound, "needs Node"},
 		{"killed", done + `kill -9 $$`, "", schema.ExitFailed, schema.FailExit, "signal killed"},
-		{"no login", `say '{"type":"response","command":"prompt","success":false,"error":"No API key found for x.\n\nUse /login"}'`, "", schema.ExitFailed, schema.FailAuth, "log in with pi"},
+		{"no login", `say '{"type":"response","command":"prompt","success":false,"error":"No API key found for x.\n\nUse /login"}'`, "", schema.ExitFailed, schema.FailAuth, "log in (pi, and in it /login)"},
 		{"auth", `said error '### DONE' '401 wrong'; fin`, "", schema.ExitFailed, schema.FailAuth, "401 wrong"},
 		{"unknown model", `said error '' '404 no such model'; fin`, "", schema.ExitFailed, schema.FailExit, "404"},
 		{"lost", `said error '### DONE' terminated; fin`, "", schema.ExitFailed, schema.FailNetwork, "terminated"},
@@ -189,6 +189,9 @@ func TestPiGoesOnWithASession(t *testing.T) {
 	b.request.Session = &schema.Session{Request: "before", ID: "s-0", Tokens: &schema.Tokens{Input: n(1000)}}
 	c = b.run()
 	b.want(c, schema.ExitCompleted, "", "DONE")
+	if !strings.Contains(c.Detail, "session s-0") || !strings.Contains(c.Detail, "began anew") {
+		t.Errorf("detail is %q", c.Detail)
+	}
 	if strings.Contains(b.read("pi_args"), "--session ") || c.Tokens != nil || c.Cost != nil || c.Session.Tokens != nil {
 		t.Errorf("started with %s, tokens %+v %+v, cost %v", b.read("pi_args"), c.Tokens, c.Session, c.Cost)
 	}

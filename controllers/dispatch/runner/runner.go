@@ -2,8 +2,10 @@
 // of an agent, and reports once. It outlives the daemon, so all it knows comes from its request
 // folder and all it says goes there (workspace/reqdir is the protocol).
 //
-// An adapter says how one agent program is run; the supervisor keeps the limits, the transcripts, the
-// checks and the promise that nothing of a request is left running when its completion is there.
+// An adapter says how one agent program is run, what its events mean and what its end means; a seat is the
+// folder where that agent has its login and what it remembers. The supervisor keeps the limits, the transcripts,
+// the checks, the keys out of all that it writes, and the promise that nothing of a request is left running when its
+// completion is there.
 package runner
 
 import (

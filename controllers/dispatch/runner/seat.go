@@ -29,9 +29,14 @@ type seat struct {
 func (j *job) sit(a *schema.Adapter, env []string) seat {
 	own := seatOf(a, &j.request.Runner, env)
 	if own.key != "" {
-		own.dir = filepath.Join(filepath.Dir(j.dir), schema.AgentsFolder, j.request.Runner.Name)
+		own.dir = j.ownSeat()
 	}
 	return own
+}
+
+// ownSeat is the folder that the agent of a runner has in this run, and in no other.
+func (j *job) ownSeat() string {
+	return filepath.Join(filepath.Dir(j.dir), schema.AgentsFolder, j.request.Runner.Name)
 }
 
 // seatOf is the seat before any request: dir is the user's folder.
@@ -47,13 +52,15 @@ func seatOf(a *schema.Adapter, r *schema.Runner, env []string) seat {
 	if s.stored {
 		keys = keys[:a.OverLogin]
 	}
-	for _, name := range append([]string{r.KeyEnv}, keys...) {
-		if name != "" && lookup(env, name) != "" {
-			s.key, s.stored = name, false
-			break
-		}
+	if names := present(env, r.KeyEnv, keys...); len(names) > 0 {
+		s.key, s.stored = names[0], false
 	}
 	return s
+}
+
+// present are the variables of a key, the runner's own first, that have a value.
+func present(env []string, own string, keys ...string) []string {
+	return slices.DeleteFunc(append([]string{own}, keys...), func(name string) bool { return name == "" || lookup(env, name) == "" })
 }
 
 // loggedIn reports whether a file holds a login. Some agents leave one that holds nothing.

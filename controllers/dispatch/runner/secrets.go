@@ -2,32 +2,37 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"slices"
 	"strings"
 
 	"millrace/schema"
 )
 
-// secrets are the keys that agents are given by the environment: value → variable. What agents, their tools and their
+// secrets are the keys that agents are given by the environment, the longest first: one may begin with another. What agents, their tools and their
 // providers say back is written down without them. That holds for what the supervisor writes; files of the agent's own are
 // its own.
-type secrets map[string]string
+type secrets []secret
+
+type secret struct{ value, name string }
 
 // keyLength is what a key has at least: shorter ones would be found in any text.
 const keyLength = 8
 
 // secrets finds the keys in the environment of the request's agent and of its checks.
-func (j *job) secrets() secrets {
-	r, env, found := j.request.Runner, j.environment(), secrets{}
-	names := []string{r.KeyEnv}
+func (j *job) secrets() (found secrets) {
+	r, env := j.request.Runner, j.environment()
+	var keys []string
 	if a := schema.AdapterOf(r.Adapter); a != nil {
-		names = append(names, a.Keys...)
+		keys = a.Keys
 	}
-	for _, name := range names {
-		if value := lookup(env, name); name != "" && len(value) >= keyLength {
-			found[value] = name
+	for _, name := range present(env, r.KeyEnv, keys...) {
+		if value := lookup(env, name); len(value) >= keyLength {
+			found = append(found, secret{value, name})
 		}
 	}
+	slices.SortStableFunc(found, func(a, b secret) int { return cmp.Compare(len(b.value), len(a.value)) })
 	return found
 }
 
@@ -35,9 +40,9 @@ func (j *job) secrets() secrets {
 func (s secrets) redact(text string) string { return string(s.bytes([]byte(text))) }
 
 func (s secrets) bytes(text []byte) []byte {
-	for value, name := range s {
-		if bytes.Contains(text, []byte(value)) {
-			text = bytes.ReplaceAll(text, []byte(value), []byte("<"+name+">"))
+	for _, key := range s {
+		if bytes.Contains(text, []byte(key.value)) {
+			text = bytes.ReplaceAll(text, []byte(key.value), []byte("<"+key.name+">"))
 		}
 	}
 	return text
@@ -60,9 +65,9 @@ func (r *redactor) Write(p []byte) (int, error) {
 	}
 	text := r.keys.bytes(append(r.held, p...))
 	hold := 0
-	for value := range r.keys {
-		for n := min(len(value)-1, len(text)); n > hold; n-- {
-			if strings.HasPrefix(value, string(text[len(text)-n:])) {
+	for _, key := range r.keys {
+		for n := min(len(key.value)-1, len(text)); n > hold; n-- {
+			if strings.HasPrefix(key.value, string(text[len(text)-n:])) {
 				hold = n
 			}
 		}

@@ -156,6 +156,9 @@ func (s *supervisor) agent(ctx context.Context, c *schema.Completion) {
 		c.Signal = unix.SignalName(e.status.Signal())
 	}
 	v := a.verdict(e)
+	if known := schema.AdapterOf(s.request.Runner.Adapter); known != nil && v.failure == schema.FailAuth {
+		v.detail += fmt.Sprintf("; log in (%s), or set the key in the environment of the daemon", known.Terms().SignIn)
+	}
 	v.final, v.detail, v.blocked = s.keys.redact(v.final), s.keys.redact(v.detail), s.keys.redact(v.blocked)
 	c.Tokens, c.Cost, c.Session, c.RetryAfter = v.tokens.Credible(), v.cost.Credible(), s.memory.last(), v.retryAfter
 	if e.stopped != "" {
@@ -229,7 +232,7 @@ func (s *supervisor) launch(ctx context.Context, a *agent, c *schema.Completion)
 		return ended{}, refuse(schema.FailRunnerNotFound, "runner %q: %v; install it, or set runners.%s in millrace.cue",
 			s.request.Runner.Name, err, s.request.Runner.Name)
 	}
-	note(c, writeJSON(filepath.Join(s.dir, schema.InvocationFile), newInvocation(s.request, s.project, a.argv, a.env, a.secret)))
+	note(c, writeJSON(filepath.Join(s.dir, schema.InvocationFile), newInvocation(s.request, s.project, a.argv, a.env, a.prompt)))
 	name := schema.StdoutFile
 	if a.event != nil {
 		name = schema.EventsFile
