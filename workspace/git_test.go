@@ -159,6 +159,9 @@ func TestBranchCheckoutUnderTheObservers(t *testing.T) {
 		return v.Git.Branch == "main" && len(v.Intake.ByKey) == 0 && len(v.Intake.Unreconciled) == 3
 	})
 	x.git("rm", "-q", Folder+"/intake/.gitkeep")
+	if err := os.RemoveAll(filepath.Join(x.w.Dir, IntakeDir)); err != nil { // empty folders in it, which git does not know, kept it
+		t.Fatal(err)
+	}
 	x.until("the folder's absence", func(v *View) bool { return !v.Intake.Complete })
 	x.git("reset", "-q", "--hard")
 	x.git("checkout", "-q", "work")
