@@ -92,14 +92,18 @@ func (s seat) make(user string, settings ...string) error {
 	}
 	for _, name := range settings {
 		from, to := filepath.Join(user, name), filepath.Join(s.dir, name)
-		if target, err := os.Readlink(to); err == nil && target == from {
+		linked := func() bool {
+			target, err := os.Readlink(to)
+			return err == nil && target == from
+		}
+		if linked() {
 			continue
 		}
 		err := os.RemoveAll(to)
 		if _, statErr := os.Stat(from); err == nil && statErr == nil {
 			err = os.Symlink(from, to)
 		}
-		if err != nil {
+		if err != nil && !linked() { // another supervisor may have been quicker
 			return fmt.Errorf("make the agent's folder: %w", err)
 		}
 	}

@@ -84,6 +84,26 @@ func TestARunsOwnFolderHoldsNoCopyOfSettings(t *testing.T) {
 	}
 }
 
+// Two supervisors may make the folder at the same time.
+func TestARunsOwnFolderIsMadeTwiceAtOnce(t *testing.T) {
+	user := t.TempDir()
+	if err := os.WriteFile(filepath.Join(user, "settings.json"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		own, done := seat{dir: filepath.Join(t.TempDir(), "agents", "r")}, make(chan error)
+		for range 2 {
+			go func() { done <- own.make(user, "settings.json") }()
+		}
+		if err := errors.Join(<-done, <-done); err != nil {
+			t.Fatal(err)
+		}
+		if target, err := os.Readlink(filepath.Join(own.dir, "settings.json")); target != filepath.Join(user, "settings.json") {
+			t.Fatalf("the link leads to %q (%v)", target, err)
+		}
+	}
+}
+
 func TestLookup(t *testing.T) {
 	env := strings.Fields("A=1 AB=2 A=3 B=")
 	for name, want := range map[string]string{"A": "3", "AB": "2", "B": "", "C": ""} {
